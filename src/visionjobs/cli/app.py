@@ -1,0 +1,44 @@
+"""`visionjobs`: joins the verbs and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from visionjobs.cli import jobs
+from visionjobs.cli.console import print_error
+from visionjobs.errors import VisionjobsError
+
+EXIT_STATUSES = (
+    "Exit status: 0 complete; 1 not complete, may be continued; 2 a mistake in what was asked; "
+    "3 failed for good (a retry would fail alike); 4 storage did not answer; "
+    "5 superseded by a newer attempt; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="visionjobs",
+    help="Computer-vision training jobs, the same on a laptop, on one GPU and on a Kubernetes cluster.",
+    epilog=EXIT_STATUSES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+app.command("jobs")(jobs.list_jobs)
+
+
+def main() -> None:
+    """Entry point: a message a person can act on, never a traceback, for every error that is not a bug."""
+    try:
+        app()
+    except VisionjobsError as error:
+        print_error(str(error))
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print_error("Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:  # `visionjobs runs | head`
+        sys.stderr.close()
+        sys.exit(0)

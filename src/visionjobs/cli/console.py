@@ -1,0 +1,37 @@
+"""What the command line prints: tables, progress and errors on stderr; results for scripts on stdout."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.text import Text
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def print_error(message: str) -> None:
+    """The message after a red 'error:', unwrapped, so that a long path can be copied."""
+    err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def print_warning(message: str) -> None:
+    """The message after a yellow 'warning:'."""
+    err.print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+
+
+def counting_progress() -> Progress:
+    """Progress over countable things (files, steps)."""
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=err,
+    )  # fmt: skip
+
+
+def byte_progress() -> Progress:
+    """Progress over bytes (transfers)."""
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(), console=err,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Clusters: the local Ray (local.py)."""

@@ -1,0 +1,1 @@
+"""Raw dataset -> packed arrays -> batches on the device."""

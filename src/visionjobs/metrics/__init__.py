@@ -1,0 +1,1 @@
+"""Numbers only: tensors and arrays in, Result objects out."""

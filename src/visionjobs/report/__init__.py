@@ -1,0 +1,1 @@
+"""Result objects in, figures and one self-contained HTML file out."""

@@ -1,0 +1,61 @@
+"""Where things live, from the environment. Nothing secret is kept here: credentials stay in AWS_* variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from visionjobs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses, as seen from this machine. Made once at the start of a command and handed down.
+
+    storage: folder or `s3://bucket/prefix` under which `runs/`, `datasets/` and `weights/` lie.
+    storage_from_cluster, endpoint_from_cluster: the same storage as pods of the cluster address it.
+    endpoint: S3 server other than AWS (AWS_ENDPOINT_URL).
+    cache: node-local folder for fetched shards and weights.
+    jobs: folder of the job files.
+    """
+
+    storage: str
+    storage_from_cluster: str
+    endpoint: str | None
+    endpoint_from_cluster: str | None
+    cache: Path
+    jobs: Path
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read VISIONJOBS_* and AWS_ENDPOINT_URL; relative folders become absolute (a Ray worker's cwd is Ray's)."""
+        storage = _absolute(env.get("VISIONJOBS_STORAGE", "storage"), "VISIONJOBS_STORAGE")
+        cache = env.get("VISIONJOBS_CACHE") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache", "visionjobs"))
+        endpoint = env.get("AWS_ENDPOINT_URL") or None
+        return cls(
+            storage=storage,
+            storage_from_cluster=_absolute(env.get("VISIONJOBS_STORAGE_FROM_CLUSTER") or storage, "the cluster's"),
+            endpoint=endpoint,
+            endpoint_from_cluster=env.get("VISIONJOBS_ENDPOINT_FROM_CLUSTER") or endpoint,
+            cache=Path(cache).expanduser().absolute(),
+            jobs=Path(env.get("VISIONJOBS_JOBS", "jobs")).expanduser().absolute(),
+        )
+
+    def as_cluster_env(self) -> dict[str, str]:
+        """The variables with which a process inside the cluster finds the same storage. No credentials."""
+        env = {"VISIONJOBS_STORAGE": self.storage_from_cluster}
+        if self.endpoint_from_cluster:
+            env["AWS_ENDPOINT_URL"] = self.endpoint_from_cluster
+        return env
+
+
+def _absolute(address: str, variable: str) -> str:
+    address = address.strip().rstrip("/") or "/"
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return str(Path(address).expanduser().absolute())
+    if scheme != "s3" or not rest:
+        raise UserError(f"{variable}: {address} is not a storage address; expected a folder or s3://bucket/prefix")
+    return address

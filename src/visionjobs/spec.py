@@ -1,0 +1,168 @@
+"""JobSpec: the typed contents of a job file. Every key that a user may write stands here, with its default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+JOB_NAME = r"^[a-z][a-z0-9_]{0,24}$"
+"""A job's name: short enough that `<name>-<date>-<time>-<hash>` is a Kubernetes label of at most 47 characters."""
+
+DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Mi|Gi)$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, types are not coerced, values cannot change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Model(Section):
+    """Which architecture, and with which weights it starts."""
+
+    name: str = Field(description="a name from models/")
+    weights: str = Field("random", description="random, a torchvision weights name, a file or a storage address")
+    sha256: Sha256 | None = Field(None, description="expected sha256 of the weights file")
+
+
+class Data(Section):
+    """Which packed dataset, at which size, and how the training samples are augmented."""
+
+    name: Annotated[str, StringConstraints(pattern=DATASET_NAME)]
+    version: str = Field("newest", description="newest, or the version that `visionjobs data list` shows")
+    size: Annotated[list[Annotated[int, Field(ge=16, le=4096)]], Field(min_length=2, max_length=2)] = Field(
+        default=[224, 224], description="height, width in pixels"
+    )
+    augment: Literal["none", "wildlife"] = Field("none", description="name of the augmentation in data/augment.py")
+    copies: int = Field(0, ge=0, le=32, description="augmented copies of each image in an epoch, besides the original")
+    resident: Literal["auto", "always", "never"] = Field("auto", description="keep the dataset in device memory")
+    resident_fraction: float = Field(0.5, gt=0, le=0.95, description="largest share of the device memory it may take")
+
+
+class Checkpoint(Section):
+    """How often the state is written to storage."""
+
+    every: int = Field(1, ge=1)
+    unit: Literal["epochs", "steps"] = "epochs"
+
+
+class Train(Section):
+    """How the model is trained."""
+
+    epochs: int = Field(10, ge=1, le=100_000)
+    batch: int = Field(32, ge=1, le=1_000_000, description="global batch, over all workers")
+    optimizer: Literal["adam"] = "adam"
+    lr: float = Field(1e-3, gt=0, le=10)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**31)
+    freeze: Literal["none", "backbone"] = "none"
+    compile: bool = False
+    checkpoint: Checkpoint = Checkpoint()
+
+
+class Resources(Section):
+    """What each run may use. `cpus`, `gpus` and `memory` are for each worker."""
+
+    workers: int = Field(1, ge=1, le=1024)
+    gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = "auto"
+    cpus: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    memory: Quantity = "4Gi"
+
+
+class Limits(Section):
+    """Bounds on retries and time."""
+
+    attempts: int = Field(10, ge=1, le=1000, description="attempts of one run, all together")
+    worker_failures: int = Field(3, ge=0, le=100, description="restarts of the workers within one attempt")
+    hours: float | None = Field(None, gt=0, description="longest time of one attempt")
+
+
+class Published(Section):
+    """A published figure to stand beside ours."""
+
+    value: float
+    source: Annotated[str, StringConstraints(min_length=1)]
+
+
+class JobSpec(Section):
+    """A job file. The name is the file's own, without `.yaml`."""
+
+    name: Annotated[str, StringConstraints(pattern=JOB_NAME)]
+    task: Literal["classification"]
+    model: Model
+    data: Data
+    train: Train = Train()
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    published: dict[str, Published] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_may_be_left_empty(cls, value: Any) -> Any:
+        """`train:` with nothing under it is YAML's null: read it as 'all defaults'."""
+        if isinstance(value, dict):
+            return {k: ({} if v is None and k in cls.model_fields else v) for k, v in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _combinations(self) -> JobSpec:
+        """Refuse what cannot work. Each message begins with the key to change."""
+        for key, problem in self._impossible():
+            raise ValueError(f"{key}: {problem}")
+        return self
+
+    def _impossible(self) -> list[tuple[str, str]]:
+        train, resources, data = self.train, self.resources, self.data
+        found: list[tuple[str, str]] = []
+        if train.batch % resources.workers:
+            found.append(
+                ("train.batch", f"{train.batch} is not a multiple of resources.workers = {resources.workers}, and "
+                 "every worker takes an equal part of the global batch")
+            )  # fmt: skip
+        elif train.batch // resources.workers < 2:
+            found.append(
+                ("train.batch", f"{train.batch} leaves {train.batch // resources.workers} sample to each of "
+                 f"{resources.workers} workers, and batch normalisation needs at least 2")
+            )  # fmt: skip
+        if train.precision in ("fp16", "bf16") and resources.gpus == 0 and train.precision == "fp16":
+            found.append(("train.precision", "fp16 needs a GPU, and resources.gpus is 0; expected auto, fp32 or bf16"))
+        if data.copies and data.augment == "none":
+            found.append(("data.copies", f'{data.copies} augmented copies need data.augment, which is "none"'))
+        if data.augment != "none" and not data.copies:
+            found.append(("data.augment", f'"{data.augment}" has no effect while data.copies is 0; expected 1 or more'))
+        if train.freeze == "backbone" and self.model.weights == "random":
+            found.append(("train.freeze", '"backbone" would keep random weights for ever: give model.weights too'))
+        if self.model.weights == "random" and self.model.sha256:
+            found.append(("model.sha256", "there is no file to check while model.weights is random"))
+        return found
+
+
+CHANGEABLE = ("train.epochs", "resources.", "limits.")
+"""What `--run ID --set` may change: keys, or sections that end with a dot."""
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'train': {'lr': .1}} -> {'train.lr': .1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(old: JobSpec, new: JobSpec) -> dict[str, tuple[Any, Any]]:
+    """Key -> (old value, new value), for every key whose value differs."""
+    a, b = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def is_changeable(key: str) -> bool:
+    """Whether a continued run may take another value for `key`."""
+    return any(key == allowed or (allowed.endswith(".") and key.startswith(allowed)) for allowed in CHANGEABLE)

@@ -1,0 +1,1 @@
+"""The loop (one worker), its driver (Ray Train) and its checkpoints."""
