@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from visionjobs import __version__
 from visionjobs.cli import jobs
-from visionjobs.cli.console import print_error
+from visionjobs.cli.console import out, print_error
 from visionjobs.errors import VisionjobsError
 
 EXIT_STATUSES = (
@@ -27,6 +29,15 @@ app = typer.Typer(
 )
 
 app.command("jobs")(jobs.list_jobs)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
 
 
 def main() -> None:
