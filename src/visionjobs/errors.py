@@ -48,6 +48,12 @@ class SupersededError(VisionjobsError):
     exit_status = 5
 
 
+def error_from(message: str, exit_status: int) -> VisionjobsError:
+    """The error that crossed a process boundary as a message and an exit status."""
+    kinds = (UserError, FinalError, StorageError, SupersededError)
+    return next((kind for kind in kinds if kind.exit_status == exit_status), VisionjobsError)(message)
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """' Did you mean "lr"?' for a misspelt name, or '' where nothing is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

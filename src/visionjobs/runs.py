@@ -1,0 +1,204 @@
+"""A run's identity and folder: spec, record, attempts, metrics history.
+
+    <storage>/runs/<run id>/
+      spec.yaml              as resolved; written once
+      record.json            what ran where, with which outcome; rewritten by the attempt that holds the run
+      attempts/0001/         claim.json, progress.json, metrics.jsonl, checkpoints/ (training/checkpoint.py), ray/
+      metrics.json, weights/, report/      written once, by the finaliser
+
+Attempts are numbered by conditional puts of their claim, so that of two attempts started at once exactly one gets
+a number. An attempt that finds a newer claim is superseded: `Attempt.write` refuses, and so nothing more is written.
+Finalising is a claim too: an attempt that was superseded cannot win it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from visionjobs.errors import (
+    MissingObjectError,
+    ObjectExistsError,
+    SupersededError,
+    UserError,
+    nearest,
+)
+from visionjobs.jobfile import dump_spec, parse_job
+from visionjobs.spec import JobSpec
+from visionjobs.storage import Store
+
+RUN_ID = re.compile(r"^[a-z][a-z0-9-]{0,46}$")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_run_id(job: str) -> str:
+    """`<job>-<date>-<time>-<4 hex>`: a DNS-1035 label of at most 47 characters, as KubeRay demands of a RayJob."""
+    return f"{job.replace('_', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who holds a number. kind: 'attempt' or 'finaliser'. info: hardware, code, workers and threads."""
+
+    number: int
+    kind: str
+    started: str
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. `store` is its folder."""
+
+    id: str
+    store: Store
+
+    def spec(self) -> JobSpec:
+        """The stored spec. Raises UserError where it cannot be read."""
+        try:
+            text = self.store.read("spec.yaml").decode()
+        except MissingObjectError as error:
+            raise UserError(f"{self.store.address} holds no spec.yaml: it is not the folder of a run") from error
+        return parse_job(text, f"{self.store.address}/spec.yaml", "run")
+
+    def record(self) -> dict[str, Any]:
+        """The record, or {} before the first attempt wrote one."""
+        return _read_json(self.store, "record.json") or {}
+
+    def claims(self) -> list[Claim]:
+        """All claims, oldest first."""
+        found = []
+        for name in self.store.folders("attempts"):
+            claim = _read_json(self.store, f"attempts/{name}/claim.json")
+            if claim is not None:
+                found.append(Claim(int(name), claim["kind"], claim["started"], claim["info"]))
+        return found
+
+    def claim(self, kind: str, info: Mapping[str, Any], number: int | None = None) -> Attempt:
+        """Take the next number, or exactly `number`; raises SupersededError when `number` is taken."""
+        body = json.dumps({"kind": kind, "started": now(), "info": dict(info)}, indent=1)
+        wanted = number or self._next_number()
+        while True:
+            try:
+                self.store.write(f"attempts/{wanted:04}/claim.json", body, if_absent=True)
+                return Attempt(self, wanted)
+            except ObjectExistsError as error:
+                if number is not None:
+                    raise SupersededError(f"run {self.id}: a newer attempt has claimed number {number}") from error
+                wanted += 1
+
+    def _next_number(self) -> int:
+        return max((int(name) for name in self.store.folders("attempts") if name.isdigit()), default=0) + 1
+
+    def history(self) -> list[dict[str, Any]]:
+        """One row an epoch, merged over the attempts: where two wrote the same epoch, the newer counts."""
+        rows: dict[int, dict[str, Any]] = {}
+        for name in self.store.folders("attempts"):
+            for row in read_rows(self.store.at("attempts", name)):
+                rows[int(row["epoch"])] = row
+        return [rows[epoch] for epoch in sorted(rows)]
+
+    def metrics(self) -> dict[str, Any] | None:
+        """metrics.json, or None before the run was finalised."""
+        return _read_json(self.store, "metrics.json")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt's view of its run: every write goes through the fence."""
+
+    run: Run
+    number: int
+
+    @property
+    def store(self) -> Store:
+        """The attempt's own folder."""
+        return self.run.store.at("attempts", f"{self.number:04}")
+
+    def check_not_superseded(self) -> None:
+        """Raise SupersededError when a newer attempt has claimed the run."""
+        if self.run.store.exists(f"attempts/{self.number + 1:04}/claim.json"):
+            raise SupersededError(
+                f"run {self.run.id}: attempt {self.number} was superseded by attempt {self.number + 1}; it stops here"
+            )
+
+    def write(self, key: str, data: bytes | str) -> None:
+        """Write into the attempt's folder, unless superseded."""
+        self.check_not_superseded()
+        self.store.write(key, data)
+
+    def write_shared(self, key: str, data: bytes | str) -> None:
+        """Write into the run's folder, unless superseded."""
+        self.check_not_superseded()
+        self.run.store.write(key, data)
+
+    def update_record(self, **changes: Any) -> dict[str, Any]:
+        """Merge `changes` into the run's record, unless superseded. Returns the new record."""
+        record = self.run.record() | changes
+        self.write_shared("record.json", json.dumps(record, indent=1, sort_keys=True))
+        return record
+
+
+def create_run(root: Store, spec: JobSpec) -> Run:
+    """A new run with its own id; the spec is stored as resolved."""
+    run_id = new_run_id(spec.name)
+    run = Run(run_id, root.at("runs", run_id))
+    run.store.write("spec.yaml", dump_spec(spec), if_absent=True)
+    return run
+
+
+def open_run(root: Store, run_id: str) -> Run:
+    """An existing run by its id. Raises UserError with the nearest id."""
+    run = Run(run_id, root.at("runs", run_id))
+    if not RUN_ID.match(run_id) or not run.store.exists("spec.yaml"):
+        known = run_ids(root)
+        hint = nearest(run_id, known) or (" `visionjobs runs` lists them." if known else " There are no runs there.")
+        raise UserError(f'There is no run "{run_id}" in {root.address}.{hint}')
+    return run
+
+
+def run_ids(root: Store) -> list[str]:
+    """Ids of all runs in a storage root, sorted."""
+    return root.folders("runs")
+
+
+def read_rows(attempt_store: Store) -> list[dict[str, Any]]:
+    """The rows of an attempt's metrics.jsonl, or []."""
+    try:
+        text = attempt_store.read("metrics.jsonl").decode()
+    except MissingObjectError:
+        return []
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def dump_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(dict(row)) + "\n" for row in rows)
+
+
+def read_progress(attempt_store: Store) -> dict[str, Any] | None:
+    """An attempt's progress.json (epoch, step, ...), or None before its first."""
+    return _read_json(attempt_store, "progress.json")
+
+
+def _read_json(store: Store, key: str) -> dict[str, Any] | None:
+    try:
+        text = store.read(key)
+    except MissingObjectError:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{store.address}/{key} is not valid JSON ({error}): it was changed or cut off") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{store.address}/{key}: expected a JSON object")
+    return value

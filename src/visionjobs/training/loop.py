@@ -1,0 +1,178 @@
+"""The training loop of every torch task: one worker's part, in a Ray Train worker or in any process.
+
+The order of samples and every random draw are a pure function of (seed, step, rank), and the step is the unit of a
+checkpoint: a run that was killed anywhere ends, on the CPU with the same workers and threads, with the same weights
+to the bit as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionjobs.data.loader import Batch, batch_plan, epoch_order, evaluation_plan
+from visionjobs.errors import FinalError, SupersededError
+from visionjobs.tasks.base import Counts
+from visionjobs.training.monitor import EpochMonitor
+from visionjobs.training.recorder import Recorder
+from visionjobs.training.setup import Setup
+
+SYNC_STEPS = 50
+"""Every so many steps the workers compare notes (a loss that is not finite? stop?): the only wait within an epoch."""
+NO_STEP = 2**62
+
+
+class NotFiniteError(FinalError):
+    """The loss became infinite or NaN."""
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of every random draw of one step on one worker (dropout, augmentation)."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8]) >> 1
+
+
+class Loop:
+    """Trains to the end of the last epoch. `recorder` is set on the main worker, if its work is to be kept."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.recorder: Recorder | None = None
+        spec, worker = setup.spec, setup.worker
+        self.samples = len(setup.train) * (1 + spec.data.copies)
+        self.steps_per_epoch = self.samples // spec.train.batch
+        self.total_steps = self.steps_per_epoch * spec.train.epochs
+        self.step = 0
+        self.counts: Counts = setup.task.train_counts(worker.device)
+        self.losses = torch.zeros(self.steps_per_epoch, device=worker.device)
+        self.metrics: dict[str, Any] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Samples of the last incomplete batch, left out of each epoch."""
+        return self.samples % self.setup.spec.train.batch
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint (tensors on the CPU or the device)."""
+        setup = self.setup
+        setup.model.load_state_dict(state["model"])
+        setup.optimizer.load_state_dict(state["optimizer"])
+        setup.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+        rank, world = setup.worker.rank, len(next(iter(state["counts"].values())))
+        for name, tensor in self.counts.items():
+            if world == setup.worker.world:
+                tensor.copy_(state["counts"][name][rank])
+            elif rank == 0:  # another number of workers: the sums are kept, the bits of the run are not promised
+                tensor.copy_(state["counts"][name].sum(0))
+
+    def run(self) -> dict[str, Any]:
+        """Train from the current step to the last; returns the metrics of the final weights on the validation split.
+
+        Raises NotFiniteError, SupersededError or StorageError, on all workers at the same step.
+        """
+        while self.step < self.total_steps:
+            self._epoch(self.step // self.steps_per_epoch)
+        return self.evaluate() if self.metrics is None else self.metrics
+
+    def _epoch(self, epoch: int) -> None:
+        """The rest of an epoch, from the current step on; then validation, a history row, and a checkpoint if due."""
+        setup, spec = self.setup, self.setup.spec
+        first = self.step % self.steps_per_epoch
+        order = epoch_order(len(setup.train), spec.data.copies, spec.train.seed, epoch)
+        plan = batch_plan(order, spec.train.batch, setup.worker.rank, setup.worker.world, first)
+        monitor, waited = EpochMonitor(setup.worker.device), setup.train.wait_seconds
+        setup.model.train()
+        for batch in setup.train.batches(plan):
+            self.train_step(batch)
+            self._after_step(epoch)
+        self._compare_notes()
+        speed = monitor.finish((self.steps_per_epoch - first) * spec.train.batch, setup.train.wait_seconds - waited)
+        row = {"epoch": epoch, "step": self.step} | setup.task.train_row(setup.worker.sum(self.counts))
+        for counts in self.counts.values():
+            counts.zero_()
+        self.metrics = self.evaluate()
+        row |= setup.task.eval_row(self.metrics) | speed.to_row()
+        if self.recorder:
+            self.recorder.row(row)
+        checkpoint = spec.train.checkpoint
+        done = epoch + 1 if checkpoint.unit == "epochs" else self.step
+        if self.step == self.total_steps or done % checkpoint.every == 0:
+            self._checkpoint(epoch, setup.task.score(row))
+
+    def train_step(self, batch: Batch) -> None:
+        """One optimiser step. Nothing in here waits for the device."""
+        setup = self.setup
+        torch.manual_seed(step_seed(setup.spec.train.seed, self.step, setup.worker.rank))
+        inputs = setup.train_input(batch)
+        with setup.autocast():
+            outputs = setup.forward(inputs)
+            terms = setup.task.loss(outputs, batch.labels)
+        setup.optimizer.zero_grad(set_to_none=True)
+        setup.scaler.scale(terms["loss"]).backward()
+        setup.scaler.step(setup.optimizer)
+        setup.scaler.update()
+        self.losses[self.step % self.steps_per_epoch] = terms["loss"].detach()
+        setup.task.count_train(self.counts, terms, outputs, batch.labels)
+        self.step += 1
+
+    def _after_step(self, epoch: int) -> None:
+        """Progress; the workers compare notes once in a while; a checkpoint if one is due within the epoch."""
+        if self.recorder:
+            self.recorder.step(epoch, self.step)
+        within = self.step % self.steps_per_epoch
+        checkpoint = self.setup.spec.train.checkpoint
+        due = checkpoint.unit == "steps" and self.step % checkpoint.every == 0 and within != 0
+        if due or (within and within % SYNC_STEPS == 0):
+            self._compare_notes()
+        if due:
+            self._checkpoint(epoch, None)
+
+    def _compare_notes(self) -> None:
+        """All workers stop at the same step, or none does: a loss was not finite, or a write of the main one failed."""
+        worker = self.setup.worker
+        done = self.step - (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch
+        bad = (~torch.isfinite(self.losses[:done])).nonzero()[:1].flatten()
+        first_bad = self.step - done + int(bad.item()) if len(bad) else NO_STEP
+        failed = self.recorder is not None and self.recorder.error is not None
+        notes = worker.minimum(torch.tensor([first_bad, 0 if failed else 1], dtype=torch.int64, device=worker.device))
+        first_bad, healthy = (int(value) for value in notes.tolist())
+        if first_bad < NO_STEP:
+            raise NotFiniteError(
+                f"the loss of step {first_bad + 1} (epoch {first_bad // self.steps_per_epoch + 1}) is not finite: "
+                "lower train.lr, or set train.precision to fp32 or bf16; then start a new run"
+            )
+        if not healthy:
+            raise self.recorder.error if self.recorder and self.recorder.error else SupersededError(
+                "stopped with the main worker"
+            )
+
+    def _checkpoint(self, epoch: int, score: float | None) -> None:
+        setup = self.setup
+        counts = setup.worker.gather(self.counts)
+        if self.recorder:
+            state = {
+                "model": setup.model.state_dict(),
+                "optimizer": setup.optimizer.state_dict(),
+                "scaler": setup.scaler.state_dict(),
+                "step": self.step,
+                "seed": setup.spec.train.seed,
+                "counts": counts,
+            }
+            self.recorder.checkpoint(state, step=self.step, epoch=epoch, score=score)
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, Any]:
+        """The metrics of the current weights on the validation split, every sample once, summed over the workers."""
+        setup = self.setup
+        worker, task = setup.worker, setup.task
+        worker.broadcast_buffers(setup.model)
+        setup.model.eval()
+        counts = task.eval_counts(worker.device)
+        for batch in setup.val.batches(evaluation_plan(len(setup.val), setup.local_batch, worker.rank, worker.world)):
+            with setup.autocast():
+                outputs: Tensor = setup.model(setup.val_input(batch))
+            task.count_eval(counts, outputs, batch.labels)
+        return task.result(worker.sum(counts)).to_dict()

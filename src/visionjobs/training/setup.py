@@ -1,0 +1,148 @@
+"""Everything a worker holds before its first step: data on the device, model, optimiser, precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from visionjobs.data.cache import LocalDataset
+from visionjobs.data.loader import Batch, Images, Normaliser, open_images
+from visionjobs.errors import UserError
+from visionjobs.models import build_model
+from visionjobs.spec import JobSpec
+from visionjobs.tasks import make_task
+from visionjobs.tasks.base import Task
+from visionjobs.training.worker import Worker
+
+
+@dataclass
+class Setup:
+    """One worker's things. `model` is the bare module, `forward` what a training step calls (see `connect`)."""
+
+    spec: JobSpec
+    worker: Worker
+    task: Task
+    model: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    precision: str
+    train: Images
+    val: Images
+    train_input: Callable[[Batch], Tensor]
+    val_input: Callable[[Batch], Tensor]
+
+    @property
+    def local_batch(self) -> int:
+        """Samples of a training batch on this worker."""
+        return self.spec.train.batch // self.worker.world
+
+    def connect(self) -> None:
+        """Join the other workers (DDP, from 2 on) and compile: a collective, so only once all workers are set up."""
+        forward: nn.Module = self.model
+        if self.worker.world > 1:
+            ids = [self.worker.device.index] if self.worker.device.type == "cuda" else None
+            forward = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+        self.forward = torch.compile(forward) if self.spec.train.compile else forward
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which outputs and loss are computed."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        if dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.worker.device.type, dtype=dtype)
+
+
+def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: Worker) -> Setup:
+    """Build everything that needs no other worker. Raises UserError for what cannot work with this dataset or device."""
+    device = worker.device
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    precision = resolve_precision(spec.train.precision, device)
+    train, val = _open_splits(spec, dataset, worker)
+    model = build_model(spec, len(dataset.manifest.classes), weights)
+    if worker.world > 1 and device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return Setup(
+        spec=spec,
+        worker=worker,
+        task=make_task(spec, dataset.manifest.classes),
+        model=model,
+        forward=model,
+        optimizer=torch.optim.Adam(parameters, lr=spec.train.lr, fused=True),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        precision=precision,
+        train=train,
+        val=val,
+        train_input=_train_input(spec, device),
+        val_input=_val_input(spec, device),
+    )
+
+
+def resolve_precision(asked: str, device: torch.device) -> str:
+    """'auto' -> bf16 where the GPU has it, fp16 on other GPUs, fp32 on the CPU. Raises UserError for fp16 on a CPU."""
+    if asked == "fp16" and device.type == "cpu":
+        raise UserError("train.precision: fp16 needs a GPU, and there is none here; expected auto, fp32 or bf16")
+    if asked != "auto":
+        return asked
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def _open_splits(spec: JobSpec, dataset: LocalDataset, worker: Worker) -> tuple[Images, Images]:
+    """Training and validation images; the two share the device memory in proportion to their sizes."""
+    splits = [dataset.split("train"), dataset.split("val")]
+    total = sum(len(split) for split in splits)
+    train, val = (
+        open_images(
+            split,
+            size=(spec.data.size[0], spec.data.size[1]),
+            device=worker.device,
+            resident=spec.data.resident,
+            fraction=spec.data.resident_fraction * len(split) / total,
+            processes_on_device=worker.processes_on_device,
+        )
+        for split in splits
+    )
+    available = len(splits[0]) * (1 + spec.data.copies)
+    if available < spec.train.batch:
+        raise UserError(
+            f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
+            f"{dataset.manifest.name} gives in an epoch; lower it, or import more images"
+        )
+    return train, val
+
+
+def _train_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tensor]:
+    """uint8 batch -> normalised (and, for copies, augmented) float images, NCHW in channels_last memory."""
+    normalise = Normaliser((spec.data.size[0], spec.data.size[1]), device)
+    if spec.data.augment == "none":
+        return lambda batch: normalise(batch.images)
+    from visionjobs.data.augment import AUGMENTATIONS, augment_copies
+
+    augmentation = AUGMENTATIONS[spec.data.augment]()
+
+    def augmented(batch: Batch) -> Tensor:
+        if not np.any(batch.copy):
+            return normalise(batch.images)
+        images = batch.images.permute(0, 3, 1, 2).float().div_(255)
+        return normalise.floats(augment_copies(images, batch.copy, augmentation))
+
+    return augmented
+
+
+def _val_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tensor]:
+    normalise = Normaliser((spec.data.size[0], spec.data.size[1]), device)
+    return lambda batch: normalise(batch.images)

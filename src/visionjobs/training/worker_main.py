@@ -1,0 +1,162 @@
+"""What one worker process does: fetch, set up, restore, train. The same function runs under Ray and without it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionjobs.data.cache import fetch
+from visionjobs.data.catalog import find_dataset
+from visionjobs.errors import FinalError, VisionjobsError
+from visionjobs.jobfile import build_spec
+from visionjobs.models.weights import locate_weights
+from visionjobs.runs import Attempt, Run
+from visionjobs.storage import open_store
+from visionjobs.training.checkpoint import decode_state, load_newest
+from visionjobs.training.loop import Loop
+from visionjobs.training.recorder import Recorder
+from visionjobs.training.setup import Setup, set_up
+from visionjobs.training.worker import Worker
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a worker is told: plain values, no credentials (those are in its environment)."""
+
+    storage: str
+    endpoint: str | None
+    cache: str
+    run_id: str
+    attempt: int
+    spec: dict[str, Any]
+    threads: int
+    use_gpu: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the run ended, the same on every worker.
+
+    metrics: of the final weights, when complete; facts: for the record; else the error and its exit status.
+    """
+
+    metrics: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    exit_status: int = 0
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a worker has before it meets the others. state: the newest checkpoint's bytes, on the main worker."""
+
+    setup: Setup
+    attempt: Attempt
+    state: bytes | None
+    warnings: list[str]
+
+
+def worker_main(config: dict[str, Any]) -> dict[str, Any]:
+    """Entry point of a worker: a `Work` as a dict -> an `Outcome` as a dict.
+
+    An error that a person can act on is returned, not raised: by all workers, so that none is left waiting in a
+    collective, and Ray does not try again. Anything else is raised, and Ray restarts the workers.
+    """
+    work = Work(**config)
+    torch.set_num_threads(work.threads)
+    worker = Worker.current(work.use_gpu)
+    try:
+        return asdict(_work(work, worker))
+    except VisionjobsError as error:
+        return asdict(Outcome(error=str(error), exit_status=error.exit_status))
+
+
+def _work(work: Work, worker: Worker) -> Outcome:
+    prepared: _Prepared | None = None
+    error: VisionjobsError | None = None
+    try:
+        prepared = _prepare(work, worker)
+    except VisionjobsError as problem:
+        error = problem
+    except torch.OutOfMemoryError as problem:
+        error = _out_of_memory(problem)
+    error = worker.first_error(error)
+    if error is not None or prepared is None:
+        raise error or VisionjobsError("a worker could not be prepared")
+    return _train(work, worker, prepared)
+
+
+def _prepare(work: Work, worker: Worker) -> _Prepared:
+    """All that can fail for one worker alone: no collectives in here."""
+    root = open_store(work.storage, work.endpoint)
+    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
+    spec = build_spec(work.spec, f"run {work.run_id}")
+    attempt.check_not_superseded()
+    cache = Path(work.cache)
+    dataset = fetch(find_dataset(root, spec.data.name, spec.data.version), cache)
+    setup = set_up(spec, dataset, locate_weights(spec, root, cache), worker)
+    warnings: list[str] = []
+    newest = load_newest(attempt.run, warnings.append) if worker.is_main else None
+    return _Prepared(setup, attempt, newest[1] if newest else None, warnings)
+
+
+def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
+    setup = prepared.setup
+    state = worker.broadcast_bytes(prepared.state)
+    loop = Loop(setup)
+    if state is not None:
+        loop.restore(decode_state(state))
+    setup.connect()
+    facts = _facts(loop)
+    try:
+        if worker.is_main:
+            loop.recorder = _recorder(work, loop, prepared, facts)
+        metrics = loop.run()
+    except torch.OutOfMemoryError as problem:
+        if worker.world > 1:  # the others wait in a collective: only Ray can end them
+            raise
+        raise _out_of_memory(problem) from problem
+    finally:
+        setup.train.close()
+        setup.val.close()
+        if loop.recorder:
+            loop.recorder.close()
+    return Outcome(metrics=metrics, facts=facts)
+
+
+def _recorder(work: Work, loop: Loop, prepared: _Prepared, facts: dict[str, Any]) -> Recorder:
+    plan = {
+        "epochs": loop.setup.spec.train.epochs,
+        "steps_per_epoch": loop.steps_per_epoch,
+        "batch": loop.setup.spec.train.batch,
+        "step": loop.step,
+        "epoch": loop.step // loop.steps_per_epoch,
+        "resumed_from_step": loop.step or None,
+        "warnings": prepared.warnings,
+        "facts": facts,
+    }
+    return Recorder(prepared.attempt, Path(work.cache) / "checkpoints", plan, loop.step // loop.steps_per_epoch)
+
+
+def _facts(loop: Loop) -> dict[str, Any]:
+    """What the record says of how this worker trained."""
+    setup = loop.setup
+    return {
+        "precision": setup.precision,
+        "device": torch.cuda.get_device_name(setup.worker.device) if setup.worker.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "world": setup.worker.world,
+        "resident": {"train": asdict(setup.train.residence), "val": asdict(setup.val.residence)},
+        "samples_per_epoch": loop.samples,
+        "dropped_per_epoch": loop.dropped,
+    }
+
+
+def _out_of_memory(problem: torch.OutOfMemoryError) -> FinalError:
+    first_line = str(problem).splitlines()[0]
+    return FinalError(
+        f"the device ran out of memory: lower train.batch or data.resident_fraction, or use more workers ({first_line})"
+    )
