@@ -1,0 +1,283 @@
+"""The packed format of an image dataset: uint8 shards, an index and a manifest.
+
+<storage>/datasets/<name>/<version>/
+    images-00000.npy ...   uint8 [rows, H, W, 3], RGB, in the order of the sorted source paths, all splits together
+    index.parquet          one row an image: where it came from, its label and split, where it lies
+    rejects.csv            path, reason of every source file that was left out
+    manifest.json          written last: a dataset without one does not exist
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from visionjobs.errors import StorageError, UserError
+from visionjobs.storage import Store
+
+FORMAT = 1
+ROWS = 256
+"""Images a shard: 38 MB at 224 px, large enough for S3, small enough to fetch again."""
+
+FOLDER = "datasets"
+MANIFEST, INDEX, REJECTS = "manifest.json", "index.parquet", "rejects.csv"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()), ("sha256", pa.string()), ("label", pa.int32()), ("split", pa.string()),
+        ("shard", pa.int32()), ("row", pa.int32()), ("width", pa.int32()), ("height", pa.int32()),
+    ]
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Shard(_Part):
+    """One packed file. bytes: its size; rows: the images in it."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+
+    @field_validator("file")
+    @classmethod
+    def _is_a_plain_name(cls, value: str) -> str:
+        if "/" in value or "\\" in value or value.startswith("."):
+            raise ValueError("is not a plain file name")
+        return value
+
+
+class Manifest(_Part):
+    """What a packed dataset is made of.
+
+    size: [height, width] in pixels; counts: split -> class -> images; rejected: source files left out;
+    parameters: those of the import; source: where it came from, for people; created: UTC, ISO 8601.
+    """
+
+    format: Literal[1]
+    layout: str
+    name: str
+    version: str
+    classes: list[str]
+    size: list[int]
+    counts: dict[str, dict[str, int]]
+    rejected: int
+    shards: list[Shard]
+    index_sha256: str
+    parameters: dict[str, int | float | str | list[int]]
+    source: str
+    created: str
+
+    @field_validator("created")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        datetime.fromisoformat(value)
+        return value
+
+    @property
+    def images(self) -> int:
+        """Images in all splits."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards."""
+        return sum(shard.bytes for shard in self.shards)
+
+
+def dataset_store(root: Store, name: str, version: str) -> Store:
+    """The place of one version of a dataset below the storage root."""
+    return root.at(FOLDER, name, version)
+
+
+def read_manifest(store: Store) -> Manifest:
+    """The manifest of the dataset at `store`. Raises MissingObjectError, and UserError where it is not valid."""
+    try:
+        return Manifest.model_validate_json(store.read(MANIFEST))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{store.address}/{MANIFEST}: {key}: {first['msg']}. It was written by another version of visionjobs, or "
+            "changed by hand: import the dataset again."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One image of the index. sha256: of the source file, raw; width, height: of the source image, in pixels."""
+
+    path: str
+    sha256: bytes
+    label: int
+    shard: int
+    row: int
+    width: int
+    height: int
+
+
+def write_index(store: Store, images: list[Packed], splits: list[str]) -> str:
+    """Write index.parquet, a row an image in the given order. Returns its sha256."""
+    columns = {
+        "path": [image.path for image in images],
+        "sha256": [image.sha256.hex() for image in images],
+        "label": [image.label for image in images],
+        "split": splits,
+        "shard": [image.shard for image in images],
+        "row": [image.row for image in images],
+        "width": [image.width for image in images],
+        "height": [image.height for image in images],
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=INDEX_SCHEMA), buffer)
+    store.write(INDEX, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def count(images: Iterable[Packed], splits: Iterable[str], classes: list[str]) -> dict[str, dict[str, int]]:
+    """Split -> class -> number of images, with every class named in every split."""
+    found = Counter((split, image.label) for image, split in zip(images, splits, strict=True))
+    names = sorted({split for split, _ in found}, key=("train", "val", "test").index)
+    return {split: {name: found[split, label] for label, name in enumerate(classes)} for split in names}
+
+
+def write_rejects(store: Store, rejects: Iterable[tuple[str, str]]) -> None:
+    """Write rejects.csv from (path, reason) pairs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    writer.writerows(rejects)
+    store.write(REJECTS, text.getvalue())
+
+
+class ShardWriter:
+    """Packs images into shards and uploads each when it is full, while the next one fills.
+
+    At most two shards lie in the local temporary folder and none in memory, however many images follow. Left by an
+    exception (Ctrl-C too), it deletes what it uploaded, unless another import has completed the same dataset.
+    """
+
+    def __init__(self, store: Store, size: tuple[int, int], rows: int = ROWS) -> None:
+        self._store, self.size, self._shape, self._rows = store, size, (*size, 3), rows
+        self._file: IO[bytes] | None = None
+        self._filled = 0
+        self._shards: list[Shard] = []
+        self._names: list[str] = []
+        self._upload: Future[Shard] | None = None
+
+    def __enter__(self) -> ShardWriter:
+        self._temporary = tempfile.TemporaryDirectory(prefix="visionjobs-import-")
+        self._folder = Path(self._temporary.name)
+        self._uploader = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._uploader.shutdown(wait=True, cancel_futures=True)
+        if self._file is not None:
+            self._file.close()
+        self._temporary.cleanup()
+        if kind is not None:
+            self._withdraw()
+
+    def add(self, image: npt.NDArray[np.uint8]) -> tuple[int, int]:
+        """Append an image uint8 [H, W, 3]. Returns (shard, row). Raises StorageError where the local disk is full."""
+        if image.shape != self._shape or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {self._shape}, got {image.dtype} {image.shape}")
+        try:
+            if self._file is None:
+                self._begin()
+            self._writing.write(np.ascontiguousarray(image).data)
+        except OSError as error:
+            raise self._local(error) from error
+        place = len(self._names) - 1, self._filled
+        self._filled += 1
+        if self._filled == self._rows:
+            self._end()
+        return place
+
+    def finish(self) -> list[Shard]:
+        """Upload the last shard and wait for it. Returns all, in order."""
+        if self._file is not None:
+            self._end()
+        self._wait()
+        return self._shards
+
+    @property
+    def _writing(self) -> IO[bytes]:
+        assert self._file is not None  # noqa: S101 (for the type checker)
+        return self._file
+
+    def _begin(self) -> None:
+        self._names.append(f"images-{len(self._names):05d}.npy")
+        self._file = (self._folder / self._names[-1]).open("wb")
+        self._filled = 0
+        self._header()
+
+    def _header(self) -> None:
+        """numpy pads the header so that the first axis may change later without moving the data."""
+        shape = (self._filled, *self._shape)
+        np.lib.format.write_array_header_1_0(self._writing, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+    def _end(self) -> None:
+        path = self._folder / self._names[-1]
+        try:
+            self._writing.seek(0)
+            self._header()
+            self._writing.close()
+        except OSError as error:
+            raise self._local(error) from error
+        self._file = None
+        self._wait()
+        self._upload = self._uploader.submit(self._send, path, self._filled)
+
+    def _wait(self) -> None:
+        if self._upload is not None:
+            self._shards.append(self._upload.result())
+            self._upload = None
+
+    def _send(self, path: Path, rows: int) -> Shard:
+        shard = Shard(file=path.name, sha256=sha256_of(path), bytes=path.stat().st_size, rows=rows)
+        self._store.upload({path.name: path})
+        path.unlink()
+        return shard
+
+    def _withdraw(self) -> None:
+        try:
+            if not self._store.exists(MANIFEST):
+                self._store.delete([*self._names, INDEX, REJECTS])
+        except StorageError as error:
+            log.warning("%s: the unfinished import could not be deleted: %s", self._store.address, error)
+
+    def _local(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self._folder}: a shard could not be written: {error.strerror or error}. "
+            f"Free some space there, or set TMPDIR to a folder with at least 1 GB."
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, hexadecimal, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
