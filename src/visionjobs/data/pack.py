@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import IO, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from visionjobs.errors import StorageError, UserError
 from visionjobs.storage import Store
 
-FORMAT = 1
+FORMAT: Final = 1
 ROWS = 256
 """Images a shard: 38 MB at 224 px, large enough for S3, small enough to fetch again."""
 
