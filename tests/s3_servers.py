@@ -94,19 +94,20 @@ class S3Server:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + READY_S
-        while True:
-            try:
-                client = self.client()
-                if self.bucket not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
-                    client.create_bucket(Bucket=self.bucket)
-                return
-            except (BotoCoreError, ClientError) as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.stop()
-                    raise RuntimeError(
-                        f"{self.kind} did not start: {error}\n{self._log.read_text()[-2000:]}"
-                    ) from error
-                time.sleep(0.1)
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self.kind} did not start:\n{self._log.read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        client = self.client()
+        try:
+            if self.bucket not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+                client.create_bucket(Bucket=self.bucket)
+        except (BotoCoreError, ClientError):
+            return False
+        return True
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """End it: SIGTERM as a shutdown would, SIGKILL as a crash would."""

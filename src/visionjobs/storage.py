@@ -6,20 +6,32 @@
 
 Keys are relative, '/'-separated and never begin with '/'. A write is whole or absent, never half: folders write
 to a temporary name and rename, S3 puts are atomic. Every failure is a StorageError (the server did not answer,
-is full: exit 4) or a UserError (no such bucket, wrong credentials, no permission: exit 2) whose message names
-the address and what to do.
+is full: exit 4) or a UserError (no such bucket, wrong credentials, no permission, a key that no store can hold:
+exit 2) whose message names the address and what to do. storage_folder.py and storage_s3.py are the two kinds.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
+
 OnBytes = Callable[[int], None]
-"""Called with the number of bytes just transferred, from any thread."""
+"""Called with the number of bytes just transferred, from any thread; negative where a part has to be sent again."""
+
+TEMPORARY = ".tmp-"
+"""File names that begin so are unfinished writes: never listed, and refused as keys."""
+
+THREADS = 8
+"""Files or parts in flight at once: enough to fill a 10 Gbit/s link from S3, few enough for a spinning disk."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +86,68 @@ class Store(ABC):
         """Objects -> local files, in parallel, each under a temporary name until it is whole."""
 
     @abstractmethod
+    def refuses_overwrite(self, key: str) -> bool:
+        """Whether the storage itself refuses a conditional write to `key`, where there is an object."""
+
     def probe(self) -> bool:
         """Write, read back, compare and delete a small object, before any work is begun.
 
         Returns whether conditional writes are honoured. Raises as described above.
         """
+        key, data = f".probe-{uuid.uuid4().hex}", os.urandom(4096)
+        try:
+            self.write(key, data)
+            if self.read(key) != data:
+                raise UserError(
+                    f"{self.address}: what was read back is not what was written (a server that stores the framing of "
+                    "chunked uploads does that); set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+                )
+            honoured = self.refuses_overwrite(key)
+        except VisionjobsError:
+            with suppress(VisionjobsError):  # the first failure is the one to tell
+                self.delete([key])
+            raise
+        self.delete([key])
+        return honoured
 
 
 def open_store(address: str, endpoint: str | None = None) -> Store:
-    """The store at a folder or at `s3://bucket[/prefix]`; `endpoint` overrides AWS_ENDPOINT_URL."""
-    raise NotImplementedError
+    """The store at a folder or at `s3://bucket[/prefix]`; `endpoint` overrides AWS_ENDPOINT_URL. No access yet."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        from visionjobs.storage_folder import FolderStore
+
+        return FolderStore(str(Path(address).expanduser().absolute()))
+    if scheme != "s3" or not rest.strip("/"):
+        raise UserError(f"{address} is not a storage address; expected a folder or s3://bucket/prefix")
+    from visionjobs.storage_s3 import S3Store  # boto3 takes 0.3 s: only for who needs it
+    from visionjobs.storage_s3_client import S3Connection
+
+    return S3Store("s3://" + rest.strip("/"), S3Connection(endpoint or os.environ.get("AWS_ENDPOINT_URL") or None))
+
+
+def checked_key(key: str) -> str:
+    """`key`, if every kind of store can hold it. Raises UserError."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") or part.startswith(TEMPORARY) for part in parts) or not key.isprintable():
+        raise UserError(
+            f"{key!r} cannot name an object; expected printable names joined by '/', none of them empty, '.', '..' "
+            f"or beginning with '{TEMPORARY}'"
+        )
+    return key
+
+
+def explain_os_error(error: OSError, address: str) -> VisionjobsError:
+    """What a failed file operation at `address` means for a person."""
+    reason = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOENT:
+            return MissingObjectError(f"{address}: there is no such file")
+        case errno.ENOSPC | errno.EDQUOT:
+            return StorageError(f"{address}: the disk or its quota is full; free some space and continue")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return UserError(f"{address}: not permitted ({reason}); choose a folder that this user may write to")
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ENAMETOOLONG | errno.EINVAL:
+            return UserError(f"{address}: cannot be a file here ({reason}); choose another folder or name")
+        case _:
+            return StorageError(f"{address}: the file system failed ({reason}); try again, or choose another folder")
