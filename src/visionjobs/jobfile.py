@@ -143,8 +143,10 @@ def _explain(error: ErrorDetails, source: str, from_set: Iterable[str]) -> str:
 
 
 def _is_union_branch(part: object) -> bool:
-    """pydantic names the branch of a union it tried ("literal['auto']", "constrained-int"); a user knows no branches."""
-    return isinstance(part, str) and ("[" in part or part in {"constrained-int", "int", "float", "str", "constrained-str"})
+    """pydantic names the branch of a union that it tried ("literal['auto']"); a user knows no branches."""
+    return isinstance(part, str) and (
+        "[" in part or part in {"constrained-int", "int", "float", "str", "constrained-str"}
+    )
 
 
 def _section(loc: Sequence[str]) -> list[str]:

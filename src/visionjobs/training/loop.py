@@ -145,8 +145,10 @@ class Loop:
                 "lower train.lr, or set train.precision to fp32 or bf16; then start a new run"
             )
         if not healthy:
-            raise self.recorder.error if self.recorder and self.recorder.error else SupersededError(
-                "stopped with the main worker"
+            raise (
+                self.recorder.error
+                if self.recorder and self.recorder.error
+                else SupersededError("stopped with the main worker")
             )
 
     def _checkpoint(self, epoch: int, score: float | None) -> None:

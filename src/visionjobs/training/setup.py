@@ -63,7 +63,7 @@ class Setup:
 
 
 def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: Worker) -> Setup:
-    """Build everything that needs no other worker. Raises UserError for what cannot work with this dataset or device."""
+    """Build everything that needs no other worker. Raises UserError for what cannot work here."""
     device = worker.device
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

@@ -1,0 +1,91 @@
+"""`visionjobs prune`: what may be deleted; shown first, deleted with --yes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from visionjobs.cli.console import err
+from visionjobs.runs import Run, open_run, run_ids
+from visionjobs.settings import Settings
+from visionjobs.storage import Entry, Store, open_store
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that may go. delete: does it."""
+
+    what: str
+    why: str
+    bytes: int
+    delete: Callable[[], None]
+
+
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="delete what is listed")] = False,
+    caches: Annotated[bool, typer.Option("--caches", help="also this machine's copies of datasets and weights")] = False,
+) -> None:
+    """Free storage: checkpoints and old attempts of finished runs, and with --caches this machine's copies.
+
+    Weights, metrics, history, report and record of a run always stay. A run that may be continued keeps everything.
+    """
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    found = [item for run_id in run_ids(root) for item in _of_run(open_run(root, run_id))]
+    found += _caches(settings.cache) if caches else []
+    if not found:
+        err.print("There is nothing to prune.")
+        return
+    table = Table("what", "why it may go", "MB")
+    for item in found:
+        table.add_row(item.what, item.why, f"{item.bytes / 1e6:.1f}")
+    err.print(table)
+    total = f"{sum(item.bytes for item in found) / 1e6:.1f} MB"
+    if not yes:
+        err.print(f"{total} in all. Nothing was deleted; to delete it: visionjobs prune --yes{' --caches' * caches}")
+        return
+    for item in found:
+        item.delete()
+    err.print(f"Deleted {total}.")
+
+
+def _of_run(run: Run) -> list[Candidate]:
+    """Of a finished run: the checkpoints, and Ray's own files. The claims and histories stay: they are the record."""
+    state = run.record().get("state")
+    if state not in ("complete", "failed"):
+        return []
+    groups: dict[str, list[Entry]] = {}
+    for entry in run.store.entries("attempts"):
+        _, number, kind, *rest = entry.key.split("/")
+        if rest and kind in ("checkpoints", "ray"):
+            groups.setdefault(f"attempts/{number}/{kind}", []).append(entry)
+    why = f"the run is {state}"
+    return [
+        Candidate(f"{run.id}/{key}", why, sum(entry.size for entry in entries), _deleter(run.store, entries))
+        for key, entries in groups.items()
+    ]
+
+
+def _deleter(store: Store, entries: list[Entry]) -> Callable[[], None]:
+    # manifests sort before state.pt: a checkpoint is unlisted before it loses its data
+    return lambda: store.delete([entry.key for entry in entries])
+
+
+def _caches(cache: Path) -> list[Candidate]:
+    found = []
+    for name in ("datasets", "weights", "checkpoints"):
+        folder = cache / name
+        if folder.is_dir():
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            found.append(Candidate(str(folder), "fetched again when needed", size, _remover(folder)))
+    return found
+
+
+def _remover(folder: Path) -> Callable[[], None]:
+    return lambda: shutil.rmtree(folder)

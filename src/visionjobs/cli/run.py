@@ -1,0 +1,99 @@
+"""`visionjobs run JOB`: train on a local Ray, as a new run or as the next attempt of one."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from visionjobs.cli.console import err, out, print_error, print_warning
+from visionjobs.cli.run_view import RunView
+from visionjobs.errors import UserError
+from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
+from visionjobs.runs import Run, open_run
+from visionjobs.settings import Settings
+from visionjobs.spec import JobSpec, differences, is_changeable
+from visionjobs.storage import Store, open_store
+
+
+def run(
+    job: Annotated[str, typer.Argument(help="name of a job file in jobs/, or the path of one")],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="change a key: train.epochs=3 (may be repeated)")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="continue this run instead of starting a new one")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="use the synthetic sample of the job's dataset")] = False,
+) -> None:
+    """Train a job on this machine and write its run folder; its address is the last line on stdout.
+
+    Uses the Ray that `visionjobs ray-up` started, else a private one. With --run, the stored spec and dataset count:
+    only train.epochs, resources.* and limits.* may be changed with --set.
+    """
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if run_id is None:
+        finished = _new(settings, root, job, sets or [], sample)
+    else:
+        if sample:
+            raise UserError("--sample and --run do not go together: a run that is continued keeps its dataset")
+        finished = _continue(settings, root, job, sets or [], run_id)
+    out.print(finished.store.address)
+
+
+def _new(settings: Settings, root: Store, job: str, sets: list[str], sample: bool) -> Run:
+    path = find_job(job, settings.jobs)
+    spec = load_job(path, sets)
+    if sample:
+        from visionjobs.data.sample import ensure_sample
+
+        manifest = ensure_sample(spec.data.name, root).manifest
+        data = spec.data.model_copy(update={"name": manifest.name, "version": manifest.version})
+        spec = spec.model_copy(update={"data": data})
+    return _train(settings, root, spec, None)
+
+
+def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id: str) -> Run:
+    existing = open_run(root, run_id)
+    stored = existing.spec()
+    path = find_job(job, settings.jobs)
+    if path.stem != stored.name:
+        raise UserError(f'run {run_id} is of job "{stored.name}", not of "{path.stem}"')
+    spec = continued_spec(stored, sets, run_id)
+    current = load_job(path)
+    changed = differences(stored, current)
+    changed.pop("data.version", None)
+    if changed:
+        listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
+        print_warning(f"{path} has changed since ({listed}); the run goes on with its stored spec")
+    return _train(settings, root, spec, existing)
+
+
+def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
+    """The stored spec with `sets` applied. Raises UserError, with the difference, for a key that may not change."""
+    spec = build_spec(with_sets(stored.model_dump(mode="json"), sets), f"run {run_id}", sets)
+    refused = {key: pair for key, pair in differences(stored, spec).items() if not is_changeable(key)}
+    if refused:
+        listed = "\n".join(f"  {key}: {old} in the run, {new} asked for" for key, (old, new) in refused.items())
+        raise UserError(
+            f"run {run_id} cannot be continued with other values than it was started with:\n{listed}\n"
+            "Only train.epochs, resources.* and limits.* may be changed. Leave out --run to start a new run."
+        )
+    return spec
+
+
+def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None) -> Run:
+    from visionjobs.training.driver import pin_dataset, train_run
+
+    with RunView(err) as view:
+        try:
+            return train_run(settings, root, pin_dataset(root, spec), existing, view.watcher())
+        except KeyboardInterrupt:
+            if view.run_id:
+                print_error(f"Interrupted. Continue with: visionjobs run {spec.name} --run {view.run_id}")
+                raise typer.Exit(130) from None
+            raise
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    """SIGTERM ends like Ctrl-C: cleanly, with the record written."""
+    raise KeyboardInterrupt

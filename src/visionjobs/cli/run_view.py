@@ -1,0 +1,100 @@
+"""What `visionjobs run` shows: a progress bar and a line an epoch; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from visionjobs.cli.console import print_warning
+
+if TYPE_CHECKING:
+    from visionjobs.cluster.local import Connection
+    from visionjobs.runs import Run
+    from visionjobs.training.driver import Watcher
+
+PLAIN_SECONDS = 15.0
+"""Without a terminal, a line of progress at least this often."""
+
+
+class RunView:
+    """Follows the progress.json of one attempt."""
+
+    def __init__(self, console: Console) -> None:
+        self.run_id: str | None = None
+        self._console = console
+        self._epochs_shown: set[int] = set()
+        self._warned: set[str] = set()
+        self._plain_at = 0.0
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.completed}/{task.total}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> RunView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def watcher(self) -> Watcher:
+        """For training/driver.py."""
+        from visionjobs.training.driver import Watcher
+
+        return Watcher(self._started, self._progress, self._warn, self._stage)
+
+    def _started(self, run: Run, connection: Connection) -> None:
+        self.run_id = run.id
+        kind = "a private Ray" if connection.private else "the Ray that is up"
+        self._say(f"run [bold]{run.id}[/] on {kind}, dashboard {connection.dashboard_url}")
+        self._say(f"run folder {run.store.address}")
+        self._stage("starting the workers (about 20 s)")
+
+    def _stage(self, text: str) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(text, total=None)
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal:
+            self._say(text)
+
+    def _progress(self, progress: dict[str, Any]) -> None:
+        for text in progress.get("warnings", []):
+            self._warn(text)
+        row = progress.get("row")
+        if row is not None and row["epoch"] not in self._epochs_shown:
+            self._epochs_shown.add(row["epoch"])
+            self._say(epoch_line(row, progress["epochs"]))
+        total = progress["epochs"] * progress["steps_per_epoch"]
+        description = f"epoch {min(progress['step'] // progress['steps_per_epoch'] + 1, progress['epochs'])}/{progress['epochs']}"
+        if self._task is not None:
+            self._bar.update(self._task, description=description, completed=progress["step"], total=total)
+        if not self._console.is_terminal and time.monotonic() - self._plain_at > PLAIN_SECONDS:
+            self._plain_at = time.monotonic()
+            self._say(f"{description}, step {progress['step']}/{total}")
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            print_warning(text)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """One epoch in one line: losses, accuracies, speed, and what held it back."""
+    line = (
+        f"epoch {row['epoch'] + 1}/{epochs}: train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.3f}, "
+        f"val loss {_number(row['val_loss'], '.4f')} accuracy {_number(row['val_accuracy'], '.3f')}, "
+        f"{row['images_per_second']:.1f} images/s"
+    )
+    return f"{line}; {row['diagnosis']}" if row.get("diagnosis") else line
+
+
+def _number(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)

@@ -1,0 +1,74 @@
+"""`visionjobs runs`: the runs in storage, newest last."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from visionjobs.cli.console import err, out
+from visionjobs.errors import UserError
+from visionjobs.runs import Run, open_run, run_ids
+from visionjobs.settings import Settings
+from visionjobs.storage import open_store
+
+
+def list_runs(
+    job: Annotated[str | None, typer.Option("--job", help="only runs of this job")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="only runs created on or after this date, 2026-01-31")] = None,
+    sort: Annotated[str, typer.Option("--sort", help="date, job, or a key of metrics.json such as accuracy")] = "date",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run on stdout")] = False,
+) -> None:
+    """List the runs in storage by job, date or metric."""
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    with ThreadPoolExecutor(16) as pool:  # each takes a few reads from storage
+        rows = list(pool.map(lambda run_id: describe_run(open_run(root, run_id)), run_ids(root)))
+    rows = [row for row in rows if (job is None or row["job"] == job) and (since is None or row["created"] >= since)]
+    rows.sort(key=_sort_key(sort, rows))
+    if as_json:
+        for row in rows:
+            out.print(json.dumps(row), markup=False)
+        return
+    shown = sort if sort not in ("date", "job") else "accuracy"
+    table = Table("run", "job", "dataset", "state", "epochs", "attempts", "created", shown)
+    for row in rows:
+        value = row["metrics"].get(shown)
+        table.add_row(
+            row["run"], row["job"], row["dataset"], row["state"], str(row["epochs"]), str(row["attempts"]),
+            row["created"][:16].replace("T", " "), "n/a" if value is None else f"{value:.4f}",
+        )  # fmt: skip
+    err.print(table if rows else f"There are no such runs in {root.address}.")
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """One run's row: identity, state and its single-number metrics."""
+    spec, record = run.spec(), run.record()
+    metrics = (run.metrics() or {}).get("metrics", {})
+    return {
+        "run": run.id,
+        "job": spec.name,
+        "dataset": spec.data.name,
+        "state": record.get("state", "not started"),
+        "message": record.get("message"),
+        "epochs": record.get("epochs", spec.train.epochs),
+        "attempts": sum(claim.kind == "attempt" for claim in run.claims()),
+        "created": record.get("created", ""),
+        "gpu_hours": record.get("gpu_hours"),
+        "metrics": {key: value for key, value in metrics.items() if isinstance(value, (int, float))},
+        "address": run.store.address,
+    }
+
+
+def _sort_key(sort: str, rows: list[dict[str, Any]]) -> Any:
+    if sort == "date":
+        return lambda row: row["created"]
+    if sort == "job":
+        return lambda row: (row["job"], row["created"])
+    known = sorted({key for row in rows for key in row["metrics"]})
+    if rows and sort not in known:
+        raise UserError(f"--sort {sort}: expected date, job or a metric of these runs: {', '.join(known) or 'none yet'}")
+    return lambda row: (row["metrics"].get(sort) is not None, row["metrics"].get(sort) or 0.0)

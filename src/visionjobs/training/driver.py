@@ -1,0 +1,181 @@
+"""One attempt of a run, from the claim to the report: checks, Ray, waiting, finalising."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from visionjobs.cluster.local import Connection, connect
+from visionjobs.data.catalog import find_dataset
+from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError, error_from
+from visionjobs.models.weights import locate_weights
+from visionjobs.provenance import code_version, hardware
+from visionjobs.runs import Attempt, Run, create_run, now, read_progress
+from visionjobs.settings import Settings
+from visionjobs.spec import JobSpec, differences
+from visionjobs.storage import Store
+from visionjobs.training.finalise import account, finalise
+from visionjobs.training.ray_workers import Share, resolve_share, train_on_ray
+from visionjobs.training.worker_main import Outcome, Work
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What is told to the person who waits."""
+
+    started: Callable[[Run, Connection], None]
+    progress: Callable[[dict[str, Any]], None]
+    warn: Callable[[str], None]
+    stage: Callable[[str], None]
+
+
+def pin_dataset(root: Store, spec: JobSpec) -> JobSpec:
+    """The spec with the newest dataset's version written in. Raises UserError where it is missing."""
+    manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"version": manifest.version})})
+
+
+def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher) -> Run:
+    """Train `spec` as a new run, or as the next attempt of `run`. Returns the run when it is complete.
+
+    Everything that can be checked is checked before the run folder is made. Raises FinalError for a failure that
+    would repeat, other VisionjobsErrors for one after which the run may be continued.
+    """
+    check_may_start(run, spec)
+    conditional_writes = root.probe()
+    find_dataset(root, spec.data.name, spec.data.version)
+    locate_weights(spec, root, settings.cache)
+    watcher.stage("starting Ray")
+    with connect(settings) as connection:
+        share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
+        run = run or create_run(root, spec)
+        attempt = run.claim("attempt", _info(share))
+        watcher.started(run, connection)
+        warnings = [warning] if warning else []
+        if not conditional_writes:
+            warnings.append(
+                f"{root.address} ignores conditional writes: two attempts at once are not told apart for sure"
+            )
+        warnings += _changes_since(run, attempt)
+        for text in warnings:
+            watcher.warn(text)
+        try:
+            outcome = _attempt(settings, root, spec, attempt, share, warnings, watcher)
+            watcher.stage("writing weights, metrics and report")
+            finalise(attempt, spec, outcome, watcher.warn)
+        except KeyboardInterrupt:
+            attempt.update_record(state="interrupted", **account(run))
+            raise
+        except VisionjobsError as error:
+            _record_failure(attempt, error)
+            raise
+    return run
+
+
+def check_may_start(run: Run | None, spec: JobSpec) -> None:
+    """Refuse a run that is complete, failed for good, or used up its attempts."""
+    if run is None:
+        return
+    record = run.record()
+    if record.get("state") == "failed":
+        raise FinalError(f"run {run.id} failed for good and is not tried again: {record.get('message')}")
+    if record.get("state") == "complete" and spec.train.epochs <= record.get("epochs", 0):
+        raise UserError(
+            f"run {run.id} is complete after {record['epochs']} epochs; to train it further, raise the epochs: "
+            f"--set train.epochs={record['epochs'] + 5}"
+        )
+    attempts = sum(claim.kind == "attempt" for claim in run.claims())
+    if attempts >= spec.limits.attempts:
+        raise FinalError(
+            f"run {run.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then allow "
+            f"more: --set limits.attempts={attempts + 5}"
+        )
+
+
+def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
+    before = attempt.run.record()
+    changes = {key: list(pair) for key, pair in differences(attempt.run.spec(), spec).items()}
+    attempt.update_record(
+        schema=1,
+        run=attempt.run.id,
+        job=spec.name,
+        task=spec.task,
+        state="running",
+        message=None,
+        epochs=spec.train.epochs,
+        dataset={"name": spec.data.name, "version": spec.data.version},
+        created=before.get("created", now()),
+        changes=before.get("changes", {}) | changes,
+        warnings=before.get("warnings", []) + warnings,
+    )
+
+
+def _watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher: Watcher) -> Outcome:
+    """Run `train` in a thread and show progress until it ends.
+
+    In a thread, because Ray's own SIGINT handler, which it installs in the main thread only, ends with status 0.
+    """
+    outcomes: list[Outcome] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcomes.append(train())
+        except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name="ray-train", daemon=True)
+    thread.start()
+    interval = 2.0 if attempt.store.address.startswith("s3://") else 0.5
+    deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
+    while thread.is_alive():
+        thread.join(interval)
+        progress = read_progress(attempt.store)
+        if progress is not None:
+            watcher.progress(progress)
+        if deadline is not None and time.monotonic() > deadline:
+            raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
+    if errors:
+        raise errors[0]
+    return outcomes[0]
+
+
+def _info(share: Share) -> dict[str, Any]:
+    return {
+        "code": code_version(),
+        "hardware": hardware(),
+        "workers": share.workers,
+        "threads": share.cpus,
+        "gpus": share.workers * share.gpus,
+    }
+
+
+def _changes_since(run: Run, attempt: Attempt) -> list[str]:
+    """Warnings where this attempt's code, workers or threads are not those of the attempt before."""
+    claims = [claim for claim in run.claims() if claim.kind == "attempt"]
+    before = next((claim for claim in reversed(claims) if claim.number < attempt.number), None)
+    if before is None:
+        return []
+    current = next(claim for claim in claims if claim.number == attempt.number)
+    warnings: list[str] = []
+    if before.info["code"]["source"] != current.info["code"]["source"]:
+        warnings.append(f"the code has changed since attempt {before.number}: the run may not end as it would have")
+    for key in ("workers", "threads", "gpus"):
+        if before.info[key] != current.info[key]:
+            warnings.append(
+                f"attempt {before.number} had {key} = {before.info[key]}, this one has {current.info[key]}: "
+                "the weights will not be the same to the bit"
+            )
+    return warnings
+
+
+def _record_failure(attempt: Attempt, error: VisionjobsError) -> None:
+    """Final failures are not tried again; after others the run may be continued."""
+    if isinstance(error, SupersededError):  # the record is the newer attempt's now
+        return
+    state = "failed" if isinstance(error, FinalError) else "interrupted"
+    attempt.update_record(state=state, message=str(error), **account(attempt.run))
