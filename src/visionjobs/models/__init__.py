@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import EnumType
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torchvision.models import ResNet18_Weights
+from torchvision.models import ResNet18_Weights, WeightsEnum
 
 from visionjobs.errors import UserError, nearest
 from visionjobs.models.convnet import ConvNet
@@ -33,7 +32,7 @@ class ModelEntry:
     build: Callable[[int, tuple[int, int]], FreezableModule]
     backbone: tuple[str, ...]
     head: tuple[str, ...]
-    torchvision_weights: EnumType | None = None
+    torchvision_weights: type[WeightsEnum] | None = None
 
 
 MODELS: dict[str, ModelEntry] = {

@@ -37,7 +37,7 @@ class Pulled:
 
 
 def pull(source: Source, root: Store, on_start: OnStart) -> Pulled:
-    """Bring `source` into `<root>/weights`, the file first and its sha256 last. The same pull twice stores once.
+    """Bring `source` into `<root>/weights`, the file first and its sha256 last.
 
     Raises UserError (no such file, not a state dict, another sha256, another file of that name in storage) and
     StorageError (a server is down or broke off). Nothing is stored unless all of it is well.
@@ -104,8 +104,8 @@ def download(url: str, target: Path, on_start: OnStart) -> None:
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise StorageError(
-            f"{url}: the download failed: {reason or type(error).__name__}. Try again, or download it elsewhere and give the file: "
-            "visionjobs weights pull FILE"
+            f"{url}: the download failed: {reason or type(error).__name__}. Try again, or download it "
+            "elsewhere and give the file: visionjobs weights pull FILE"
         ) from error
     if expected is not None and received != expected:
         raise StorageError(f"{url}: the download broke off after {received} of {expected} bytes. Nothing was stored.")

@@ -46,10 +46,10 @@ class Source:
 
 def published_sources() -> dict[str, Source]:
     """All that torchvision publishes for MODELS, by its full name, such as ResNet18_Weights.IMAGENET1K_V1."""
-    enums = [entry.torchvision_weights for entry in MODELS.values() if entry.torchvision_weights is not None]
     return {
         f"{enum.__name__}.{name}": published_source(member.url)
-        for enum in enums
+        for enum in [entry.torchvision_weights for entry in MODELS.values()]
+        if enum is not None
         for name, member in enum.__members__.items()
     }
 
@@ -182,8 +182,8 @@ def fetch(store: Store, file: str, sha256: str, cache: Path, on_bytes: OnBytes |
             return partial.replace(target)
     except OSError as error:
         raise StorageError(
-            f"{error.filename or folder}: {error.strerror or error}. The cache folder {cache} must be writable and have "
-            "room for the weights; VISIONJOBS_CACHE names another one."
+            f"{error.filename or folder}: {error.strerror or error}. The cache folder {cache} must be writable and "
+            "have room for the weights; VISIONJOBS_CACHE names another one."
         ) from error
 
 
