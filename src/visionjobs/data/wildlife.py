@@ -50,13 +50,15 @@ class ImportResult:
 def import_wildlife(
     source: str, name: str, store_root: Store, *, size: tuple[int, int] = (224, 224), seed: int = 0,
     val_fraction: float = 0.2, on_progress: OnProgress | None = None, threads: int | None = None, rows: int = ROWS,
+    described: str | None = None,
 ) -> ImportResult:  # fmt: skip
     """Check every file of `source`, pack the images at `size` (height, width) and store them under `name`.
 
     The same files with the same parameters give the same version and the same shards to the byte, whatever the
     number of threads; if that version is already stored, nothing more is done. Files that cannot be used are left
     out and told in the result and in rejects.csv. Raises UserError where a class cannot be split into training and
-    validation, and leaves no dataset behind then, nor on Ctrl-C.
+    validation, and leaves no dataset behind then, nor on Ctrl-C. `described` replaces the source's address in the
+    manifest.
     """
     threads = threads or default_threads()
     on_progress = on_progress or (lambda _stage, _done, _total: None)
@@ -82,7 +84,7 @@ def import_wildlife(
                 format=FORMAT, layout=LAYOUT, name=name, version=version, classes=classes, size=list(size),
                 counts=count(images, splits, classes), rejected=len(rejects), shards=shards,
                 index_sha256=write_index(store, images, splits), parameters={**parameters, "pillow": PIL.__version__},
-                source=raw.display, created=datetime.now(UTC).isoformat(timespec="microseconds"),
+                source=described or raw.display, created=datetime.now(UTC).isoformat(timespec="microseconds"),
             )  # fmt: skip
             store.write(MANIFEST, manifest.model_dump_json(indent=2))
     return ImportResult(store, manifest, True, rejects)

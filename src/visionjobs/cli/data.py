@@ -1,0 +1,186 @@
+"""`visionjobs data`: import, sample, list and show datasets."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from visionjobs.cli.console import byte_progress, counting_progress, err, out
+from visionjobs.errors import UserError
+from visionjobs.settings import Settings
+from visionjobs.spec import DATASET_NAME
+from visionjobs.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from visionjobs.data.pack import Manifest
+    from visionjobs.data.parallel import OnProgress
+    from visionjobs.data.wildlife import ImportResult
+
+SHOWN_REJECTS = 20
+
+app = typer.Typer(help="Import datasets, draw a sample one, list and show them.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_data(
+    layout: Annotated[str, typer.Argument(help="how the raw files are laid out: wildlife (one subfolder a class)")],
+    source: Annotated[str, typer.Argument(help="a folder, an archive (.zip .tar .tar.gz) or an s3:// address")],
+    name: Annotated[str | None, typer.Option(help="what to call the dataset; the layout's name if not given")] = None,
+    size: Annotated[tuple[int, int], typer.Option(help="height and width to pack the images at", min=16)] = (224, 224),
+    seed: Annotated[int, typer.Option(help="of the split into training and validation", min=0, max=2**32 - 1)] = 0,
+) -> None:
+    """Check every file, pack the images and store them. The dataset's address is the last line on stdout.
+
+    Files that cannot be used are left out, and listed with the reason in rejects.csv beside the dataset. The same
+    import made twice does nothing the second time.
+    """
+    from visionjobs.data.layouts import LAYOUTS
+    from visionjobs.data.sample import check_layout
+
+    chosen = LAYOUTS[check_layout(layout)]
+    name = _checked_name(name or layout)
+    if max(size) > 4096 or min(size) < 16:
+        raise UserError(f"--size {size[0]} {size[1]}: expected 16 to 4096 pixels")
+    root = _writable_root()
+    with _stages() as on_progress:
+        result = chosen.import_raw(source, name, root, size=size, seed=seed, on_progress=on_progress)
+    _report(result)
+
+
+@app.command("sample")
+def sample(
+    layout: Annotated[str, typer.Argument(help="whose sample: wildlife")],
+    folder: Annotated[Path | None, typer.Option(help="keep the raw files here (a new folder)")] = None,
+    seed: Annotated[int, typer.Option(help="of the drawing", min=0)] = 0,
+) -> None:
+    """Draw a small synthetic dataset and import it as LAYOUT-sample. Its address is the last line on stdout."""
+    from visionjobs.data.sample import check_layout, make_sample
+
+    check_layout(layout)
+    root = _writable_root()
+    with _stages() as on_progress:
+        result = make_sample(layout, root, folder=folder, seed=seed, on_progress=on_progress)
+    _report(result)
+
+
+@app.command("list")
+def list_data() -> None:
+    """List the datasets in storage, the newest version of each last."""
+    from visionjobs.data.catalog import list_datasets
+
+    settings = Settings.from_env()
+    found = list_datasets(open_store(settings.storage, settings.endpoint))
+    if not found:
+        err.print(f"There are no datasets in {settings.storage}. To try everything: visionjobs data sample wildlife")
+        return
+    table = Table("name", "version", "layout", "images", "classes", "size", "MB", "rejected", "created (UTC)")
+    for ref in found:
+        m = ref.manifest
+        table.add_row(
+            m.name, m.version, m.layout, f"{m.images:,}", str(len(m.classes)), f"{m.size[0]}x{m.size[1]}",
+            f"{m.bytes / 1e6:,.0f}", str(m.rejected), m.created[:19].replace("T", " "),
+        )  # fmt: skip
+    err.print(table)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="a name that `visionjobs data list` shows")],
+    version: Annotated[str, typer.Option(help="newest, or one that `visionjobs data list` shows")] = "newest",
+    folder: Annotated[Path | None, typer.Option(help="where to put the figures; in the cache if not given")] = None,
+) -> None:
+    """Show a dataset's counts and draw a bar chart, a pie chart and a sample grid.
+
+    The folder of the figures is the last line on stdout.
+    """
+    from visionjobs.data.cache import fetch
+    from visionjobs.data.catalog import find_dataset
+    from visionjobs.report.dataset import draw_dataset
+
+    settings = Settings.from_env()
+    ref = find_dataset(open_store(settings.storage, settings.endpoint), name, version)
+    with byte_progress() as progress:
+        task = progress.add_task("Fetching", total=ref.manifest.bytes, visible="://" in ref.address)
+        local = fetch(ref, settings.cache, lambda count: progress.advance(task, count))
+    err.print(_counts(ref.manifest))
+    target = folder or settings.cache / "figures" / ref.manifest.name / ref.manifest.version
+    try:
+        draw_dataset(local, target)
+    except OSError as error:
+        raise UserError(f"{target}: the figures cannot be written: {error.strerror or error}") from error
+    out.print(str(target))
+
+
+def _writable_root() -> Store:
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    root.probe()
+    return root
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(DATASET_NAME, name):
+        raise UserError(f"--name {name}: expected lower-case letters, digits, - and _, at most 63, such as my-animals")
+    return name
+
+
+@contextmanager
+def _stages() -> Iterator[OnProgress]:
+    """A progress bar a stage."""
+    tasks: dict[str, TaskID] = {}
+    with counting_progress() as progress:
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done)
+
+        yield on_progress
+
+
+def _report(result: ImportResult) -> None:
+    m = result.manifest
+    if not result.new:
+        err.print(f"Nothing to do: the same import was made on {m.created[:10]}.")
+    splits = ", ".join(f"{sum(counts.values()):,} {split}" for split, counts in m.counts.items())
+    err.print(
+        f"{m.name} {m.version}: {m.images:,} images of {len(m.classes)} classes ({splits}), {m.bytes / 1e6:,.0f} MB"
+    )
+    if m.rejected:
+        where = f"{result.store.address}/rejects.csv"
+        err.print(Text(f"{m.rejected:,} files were left out: {where}", style="yellow"), soft_wrap=True)
+    if result.rejects:
+        _print_rejects(result)
+    out.print(result.store.address)
+
+
+def _print_rejects(result: ImportResult) -> None:
+    kinds = Counter(reject.reason.split(":")[0].split(" (")[0] for reject in result.rejects)
+    table = Table("file", "reason")
+    for reject in result.rejects[:SHOWN_REJECTS]:
+        table.add_row(Text(reject.path), Text(reject.reason))
+    if len(result.rejects) > SHOWN_REJECTS:
+        table.add_row("...", "; ".join(f"{number:,} {kind}" for kind, number in kinds.most_common(5)))
+    err.print(table)
+
+
+def _counts(m: Manifest) -> Table:
+    """Images by class and split."""
+    table = Table("class", *m.counts, "all", title=f"{m.name} {m.version}", caption=f"from {m.source}")
+    for name in m.classes:
+        row = [counts[name] for counts in m.counts.values()]
+        table.add_row(Text(name), *(f"{number:,}" for number in (*row, sum(row))))
+    totals = [sum(counts.values()) for counts in m.counts.values()]
+    table.add_section()
+    table.add_row("all", *(f"{number:,}" for number in (*totals, sum(totals))))
+    return table
