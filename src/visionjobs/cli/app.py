@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from visionjobs import __version__
-from visionjobs.cli import jobs
+from visionjobs.cli import data, describe, jobs, prune, ray, run, runs, weights
 from visionjobs.cli.console import out, print_error
 from visionjobs.errors import VisionjobsError
 
@@ -29,6 +29,15 @@ app = typer.Typer(
 )
 
 app.command("jobs")(jobs.list_jobs)
+app.command("describe")(describe.describe)
+app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights")
+app.command("run")(run.run)
+app.command("runs")(runs.list_runs)
+app.command("prune")(prune.prune)
+app.command("ray-up")(ray.up)
+app.command("ray-down")(ray.down)
+app.command("dashboard")(ray.dashboard)
 
 
 @app.callback()
