@@ -55,16 +55,26 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
         run = run or create_run(root, spec)
         attempt = run.claim("attempt", _info(share))
         watcher.started(run, connection)
-        warnings = [warning] if warning else []
+        warnings = ([warning] if warning else []) + _changes_since(run, attempt)
         if not conditional_writes:
-            warnings.append(
-                f"{root.address} ignores conditional writes: two attempts at once are not told apart for sure"
-            )
-        warnings += _changes_since(run, attempt)
+            warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
         for text in warnings:
             watcher.warn(text)
+        work = Work(
+            storage=root.address,
+            endpoint=settings.endpoint,
+            cache=str(settings.cache),
+            run_id=run.id,
+            attempt=attempt.number,
+            spec=spec.model_dump(mode="json"),
+            threads=share.cpus,
+            use_gpu=bool(share.gpus),
+        )
         try:
-            outcome = _attempt(settings, root, spec, attempt, share, warnings, watcher)
+            _record_start(attempt, spec, warnings)
+            outcome = _watch(partial(train_on_ray, work, share, attempt, spec), attempt, spec, watcher)
+            if outcome.error is not None:
+                raise error_from(outcome.error, outcome.exit_status)
             watcher.stage("writing weights, metrics and report")
             finalise(attempt, spec, outcome, watcher.warn)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from visionjobs.errors import VisionjobsError
-from visionjobs.report.html import build_report
+from visionjobs.report.build import build_report
 from visionjobs.report.summary import RunSummary
 from visionjobs.runs import Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
@@ -40,7 +40,7 @@ def finalise(attempt: Attempt, spec: JobSpec, outcome: Outcome, warn: Callable[[
     final.write_shared("metrics.json", json.dumps(metrics, indent=1))
     record = final.update_record(finished=now(), outcome="complete", **account(run))
     summary = RunSummary(
-        run_id=run.id,
+        run=run.id,
         job=spec.name,
         spec=spec.model_dump(mode="json"),
         record=record,

@@ -8,6 +8,7 @@ to the bit as one that was not.
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -85,9 +86,10 @@ class Loop:
         plan = batch_plan(order, spec.train.batch, setup.worker.rank, setup.worker.world, first)
         monitor, waited = EpochMonitor(setup.worker.device), setup.train.wait_seconds
         setup.model.train()
-        for batch in setup.train.batches(plan):
-            self.train_step(batch)
-            self._after_step(epoch)
+        with closing(setup.train.batches(plan)) as batches:
+            for batch in batches:
+                self.train_step(batch)
+                self._after_step(epoch)
         self._compare_notes()
         speed = monitor.finish((self.steps_per_epoch - first) * spec.train.batch, setup.train.wait_seconds - waited)
         row = {"epoch": epoch, "step": self.step} | setup.task.train_row(setup.worker.sum(self.counts))
@@ -111,7 +113,7 @@ class Loop:
             outputs = setup.forward(inputs)
             terms = setup.task.loss(outputs, batch.labels)
         setup.optimizer.zero_grad(set_to_none=True)
-        setup.scaler.scale(terms["loss"]).backward()
+        setup.scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
         setup.scaler.step(setup.optimizer)
         setup.scaler.update()
         self.losses[self.step % self.steps_per_epoch] = terms["loss"].detach()

@@ -120,6 +120,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
+        self._on_gpu = False
         self._copied: torch.cuda.Event | None = None
         self._free = threading.Event()
         self._free.set()
@@ -132,8 +133,8 @@ class Snapshot:
         """A copy of `state` with its tensors on the host. On a GPU the copying goes on in the stream."""
         self._free.clear()
         copied: dict[str, Any] = self._copy(state, "")
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
-            self._copied = torch.cuda.Event()
+        if self._on_gpu:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()
         return copied
 
@@ -148,6 +149,7 @@ class Snapshot:
 
     def _copy(self, value: Any, path: str) -> Any:
         if isinstance(value, torch.Tensor):
+            self._on_gpu |= value.is_cuda
             buffer = self._buffers.get(path)
             if buffer is None or buffer.shape != value.shape or buffer.dtype != value.dtype:
                 buffer = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)

@@ -71,7 +71,7 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
     train, val = _open_splits(spec, dataset, worker)
     model = build_model(spec, len(dataset.manifest.classes), weights)
     if worker.world > 1 and device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Setup(

@@ -120,8 +120,6 @@ def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
             raise
         raise _out_of_memory(problem) from problem
     finally:
-        setup.train.close()
-        setup.val.close()
         if loop.recorder:
             loop.recorder.close()
     return Outcome(metrics=metrics, facts=facts)
