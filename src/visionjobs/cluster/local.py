@@ -132,7 +132,7 @@ def _attached(cluster: LocalCluster, env: Mapping[str, str], log_to_driver: bool
 
 @contextmanager
 def _private(log_to_driver: bool) -> Iterator[str]:
-    """A Ray for this block alone; its processes die with this one, even of kill -9. Gives the dashboard's URL."""
+    """A Ray for this block alone; gives the dashboard's URL. After a kill -9 of this process it ends by itself."""
     import ray
 
     folder = _new_folder()
