@@ -1,0 +1,275 @@
+"""The report page: what it holds, that it needs nothing from outside, and that it escapes and tells n/a."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from visionjobs.errors import UserError
+from visionjobs.report.build import build_page, build_report
+from visionjobs.report.page import Table
+from visionjobs.report.summary import RunSummary
+
+MakeRun = Callable[..., RunSummary]
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that elements nest, and gathers text, attributes and table rows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == [], f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "tr" in self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data.strip()
+
+    def row(self, first: str) -> list[str]:
+        return next(row for row in self.rows if row and row[0] == first)
+
+
+def page_of(run: RunSummary) -> Page:
+    return Page(build_report(run)["report.html"].decode())
+
+
+def addresses(page: Page) -> Iterator[str]:
+    for tag, key, value in page.attributes:
+        if key in ("src", "href", "srcset", "action", "data", "poster") and not (tag == "meta" and key == "content"):
+            yield value
+
+
+@pytest.fixture(scope="module")
+def page(make_run: MakeRun) -> Page:
+    return page_of(make_run())
+
+
+def test_it_asks_nothing_of_the_network(make_run: MakeRun) -> None:
+    html = build_report(make_run())["report.html"].decode()
+    found = list(addresses(Page(html)))
+    assert found
+    assert all(address.startswith(("data:", "#")) for address in found)
+    assert not any(word in html for word in ("http://", "https://", "url(", "@import", "<script"))
+
+
+def test_every_link_leads_to_a_heading(page: Page) -> None:
+    ids = {value for _, key, value in page.attributes if key == "id"}
+    links = {value[1:] for tag, key, value in page.attributes if (tag, key) == ("a", "href")}
+    assert links == ids == {"notes", "results", "training", "classes", "confusion", "provenance"}
+
+
+def test_the_headline_names_run_job_data_and_numbers(page: Page, make_run: MakeRun) -> None:
+    values = make_run().values
+    for part in ("resnet-20260504-101112-ab12", "resnet18 on wildlife", "3f9c2ab41d77", "200 samples",
+                 f"{values['accuracy']:.4f}", f"{values['nll']:.4f}"):  # fmt: skip
+        assert part in page.text
+
+
+def test_every_metric_has_its_value_and_a_definition(page: Page, make_run: MakeRun) -> None:
+    values = make_run().values
+    for title, key in (("Accuracy", "accuracy"), ("Balanced accuracy", "balanced_accuracy"), ("F1, macro", "f1_macro"),
+                       ("F1, weighted", "f1_weighted"), ("Loss (negative log-likelihood)", "nll")):  # fmt: skip
+        row = page.row(title)
+        assert row[1] == f"{values[key]:.4f}"
+        assert len(page.rows[page.rows.index(row) + 1]) == 1, "the definition has the next row for itself"
+    assert "experiments, question 2, part 3 (c): 'F1-Score', averaging not stated" in page.text
+
+
+def test_epochs_classes_and_provenance_are_told(page: Page, make_run: MakeRun) -> None:
+    run = make_run()
+    third = run.history[2]
+    assert page.row("3")[1:5] == [f"{third[k]:.4f}" for k in ("train_loss", "train_ce", "train_uniform", "val_loss")]
+    assert page.row("1")[8:11] == ["31.0 %", "n/a", "1.5 GiB"]
+    assert "Epoch 1: data-bound" in page.text
+    scores = run.values["per_class"]["dog"]
+    assert page.row("dog")[1:] == [f"{scores[k]:.4f}" for k in ("precision", "recall", "f1")] + ["20"]
+    assert page.row("Hardware: cpu")[1] == "AMD EPYC 9V74, 2 cores"
+    assert page.row("Attempts 1: outcome")[1] == "killed"
+    assert page.row("GPU-hours")[1] == "0"
+    assert "The code changed between attempt 1" in page.text
+    assert "8 of 1,000 samples, was dropped" in page.text
+    assert "label_smoothing: 0.1" in page.text
+
+
+def with_metrics(run: RunSummary, **values: Any) -> dict[str, Any]:
+    return {**run.metrics, "metrics": {**run.values, **values}}
+
+
+@pytest.mark.parametrize(
+    ("key", "title", "published", "ours", "expected"),
+    [
+        ("accuracy", "Accuracy", 0.8, 0.85, "+0.0500better"),
+        ("accuracy", "Accuracy", 0.8, 0.75, "\N{MINUS SIGN}0.0500worse"),
+        ("nll", "Loss (negative log-likelihood)", 0.8, 0.75, "\N{MINUS SIGN}0.0500better"),
+        ("nll", "Loss (negative log-likelihood)", 0.8, 0.85, "+0.0500worse"),
+        ("accuracy", "Accuracy", 0.8, 0.80001, "0.0000"),
+        ("accuracy", "Accuracy", 0.8, None, "n/a"),
+    ],
+)
+def test_the_difference_has_the_right_sign_and_word(
+    make_run: MakeRun, key: str, title: str, published: float, ours: float | None, expected: str
+) -> None:
+    run = make_run(epochs=1)
+    spec = {**run.spec, "published": {key: {"value": published, "source": "a table"}}}
+    run = make_run(epochs=1, spec=spec, metrics=with_metrics(run, **{key: ours}))
+    results = next(block for block in build_page(run).sections[1].blocks if isinstance(block, Table))
+    difference = next(row for row in results.rows if row[0].text == title)[3]
+    assert difference.text + "".join(difference.details) == expected
+
+
+def test_a_published_figure_without_a_metric_shows(make_run: MakeRun) -> None:
+    spec = {**make_run(epochs=1).spec, "published": {"acuracy": {"value": 0.81, "source": "a table"}}}
+    assert page_of(make_run(epochs=1, spec=spec)).row("acuracy")[1:] == ["n/a", "0.8100", "n/a"]
+
+
+def test_a_published_figure_of_one_class(make_run: MakeRun) -> None:
+    run = make_run(epochs=1)
+    spec = {**run.spec, "published": {"per_class.dog.recall": {"value": 0.5, "source": "a table"}}}
+    row = page_of(make_run(epochs=1, spec=spec)).row("per_class.dog.recall")
+    assert row[1:3] == [f"{run.values['per_class']['dog']['recall']:.4f}", "0.5000"]
+
+
+EVIL = "<b>&\"'</b><script>alert(1)</script>"
+
+
+def test_names_are_escaped_wherever_they_stand(make_run: MakeRun) -> None:
+    run = make_run(epochs=1)
+    evil = make_run(
+        names=[EVIL, '<b>&"', "$x_1$", "line\nbreak"],
+        epochs=1,
+        absent=[1],
+        job=EVIL,
+        run=EVIL,
+        spec={**run.spec, "data": {"name": EVIL}, "published": {EVIL: {"value": 1.0, "source": EVIL}}},
+        record={"warnings": [EVIL], "notes": [EVIL], EVIL: EVIL, "hardware": {EVIL: [EVIL]}},
+        history=[{**run.history[0], "diagnosis": EVIL}],
+    )
+    html = build_report(evil)["report.html"].decode()
+    assert "<b>" not in html
+    assert "<script" not in html
+    page = Page(html)
+    assert page.row(EVIL)
+    assert page.row('<b>&"')[1:] == ["n/a", "n/a", "n/a", "0"]
+    assert page.text.count(EVIL) >= 8
+
+
+def test_a_run_that_has_nothing_yet(make_run: MakeRun) -> None:
+    files = build_report(make_run(metrics={}, history=[], record={}))
+    page = Page(files["report.html"].decode())
+    assert list(files) == ["report.html"]
+    assert "No epoch was completed." in page.text
+    assert "not evaluated yet" in page.text
+    assert page.row("Accuracy")[1:] == ["n/a", "0.8102", "n/a"]
+    assert page.row("GPU-hours")[1] == "n/a"
+    assert "Notes" not in page.text
+
+
+def test_missing_values_of_an_epoch_are_told_as_such(make_run: MakeRun) -> None:
+    history = [{"epoch": 1, "train_loss": 1.5}, {"epoch": 2, "train_loss": float("nan"), "val_accuracy": None}]
+    files = build_report(make_run(history=history))
+    page = Page(files["report.html"].decode())
+    assert page.row("1")[1:] == ["1.5000", *["n/a"] * 10]
+    assert page.row("2")[1:] == ["n/a"] * 11
+    assert "figures/loss.png" in files
+    assert "figures/accuracy.png" not in files
+
+
+def test_a_split_without_samples(make_run: MakeRun) -> None:
+    page = page_of(make_run(names=["a", "b"], n=0, epochs=1))
+    assert page.row("Accuracy")[1] == "n/a"
+    assert page.row("a")[1:] == ["n/a", "n/a", "n/a", "0"]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 40])
+@pytest.mark.parametrize("epochs", [1, 60])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_any_size_of_run(make_run: MakeRun, classes: int, epochs: int, smoothing: float) -> None:
+    run = make_run(names=[f"class {i}" for i in range(classes)], epochs=epochs, smoothing=smoothing, n=4 * classes)
+    page = page_of(run)
+    assert len([row for row in page.rows if row[0].startswith("class ")]) == classes
+    assert page.row(str(epochs))[3] == f"{run.history[-1]['train_uniform']:.4f}"
+    assert page.row("1")[3] == ("0.0000" if not smoothing else "0.2100")
+
+
+def test_the_embedded_figures_are_the_files(make_run: MakeRun, page: Page) -> None:
+    files = build_report(make_run())
+    images = [value for tag, key, value in page.attributes if (tag, key) == ("img", "src")]
+    embedded = [base64.b64decode(image.removeprefix("data:image/png;base64,"), validate=True) for image in images]
+    names = ["figures/loss.png", "figures/accuracy.png", "figures/throughput.png", "figures/confusion_matrix.png"]
+    assert embedded == [files[name] for name in names]
+    assert list(files) == ["report.html", *names]
+    assert all(value for tag, key, value in page.attributes if (tag, key) == ("img", "alt"))
+
+
+def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:
+    assert build_report(make_run()) == build_report(make_run())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "best"),
+    [
+        ([0.1, 0.5, 0.4], [3, 2, 1], 2),
+        ([0.5, 0.5, 0.5], [3, 1, 2], 2),
+        ([0.5, 0.5], [1, 1], 1),
+        ([None, 0.2], [0, 9], 2),
+        ([0.5, 0.5], [None, 9], 2),
+        ([None, None], [1, 2], None),
+        ([], [], None),
+    ],
+)
+def test_the_best_epoch(make_run: MakeRun, accuracies: list[Any], losses: list[Any], best: int | None) -> None:
+    pairs = enumerate(zip(accuracies, losses, strict=True), start=1)
+    rows = [{"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss} for epoch, (accuracy, loss) in pairs]
+    found = make_run(history=rows).best
+    assert (None if found is None else found["epoch"]) == best
+
+
+def test_an_unknown_task_is_a_clear_error(make_run: MakeRun) -> None:
+    run = make_run(epochs=1)
+    with pytest.raises(UserError, match=r"'pottery'; known: classification"):
+        build_report(make_run(epochs=1, metrics={**run.metrics, "task": "pottery"}))
+
+
+def test_a_report_needs_neither_torch_nor_ray_nor_a_global_pyplot(make_run: MakeRun) -> None:
+    run = make_run(epochs=2)
+    code = """
+import json, sys
+from visionjobs.report.build import build_report
+from visionjobs.report.summary import RunSummary
+import matplotlib
+before = matplotlib.rcParams.copy()
+files = build_report(RunSummary(**json.load(sys.stdin)))
+assert matplotlib.rcParams.copy() == before
+assert len(files) == 5
+print([name for name in ("torch", "ray", "boto3", "matplotlib.pyplot") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(vars(run)), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
