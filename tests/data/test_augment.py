@@ -306,5 +306,6 @@ def test_the_name_in_a_job_file_makes_the_augmentation():
 
 def test_batches_need_neither_kornia_nor_pydantic_nor_what_lies_above():
     absent = ("kornia", "pydantic", "ray", "visionjobs.tasks", "visionjobs.training", "visionjobs.cluster")
-    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import visionjobs.data.augment, visionjobs.data.loader"
+    imports = "import visionjobs.data.augment, visionjobs.data.loader"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); {imports}"
     subprocess.run([sys.executable, "-c", code], check=True)
