@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -11,14 +11,39 @@ JOB_NAME = r"^[a-z][a-z0-9_]{0,24}$"
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
-Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Mi|Gi)$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+QUANTITY = r"^[1-9][0-9]*(Mi|Gi)$"
+SHA256 = r"^[0-9a-f]{64}$"
+
+PATTERNS = {
+    JOB_NAME: "a letter, then at most 24 lower-case letters, digits and _",
+    DATASET_NAME: "at most 63 lower-case letters, digits, - and _",
+    QUANTITY: "an amount such as 512Mi or 4Gi",
+    SHA256: "64 hexadecimal digits in lower case",
+}
+"""What each pattern asks for, in words for the message of an error."""
+
+Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
 
 
 class Section(BaseModel):
     """Base of every section: unknown keys are errors, types are not coerced, values cannot change afterwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_may_be_left_empty(cls, value: Any) -> Any:
+        """`train:` with nothing under it is YAML's null: read it as 'all defaults'."""
+        if isinstance(value, dict):
+            return {key: {} if item is None and cls._is_section(key) else item for key, item in value.items()}
+        return value
+
+    @classmethod
+    def _is_section(cls, key: Any) -> bool:
+        field = cls.model_fields.get(key)
+        kind = None if field is None else get_origin(field.annotation) or field.annotation
+        return isinstance(kind, type) and issubclass(kind, (Section, dict))
 
 
 class Model(Section):
@@ -27,6 +52,7 @@ class Model(Section):
     name: str = Field(description="a name from models/")
     weights: str = Field("random", description="random, a torchvision weights name, a file or a storage address")
     sha256: Sha256 | None = Field(None, description="expected sha256 of the weights file")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the features before the last layer that is dropped")
 
 
 class Data(Section):
@@ -101,14 +127,6 @@ class JobSpec(Section):
     limits: Limits = Limits()
     published: dict[str, Published] = {}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _sections_may_be_left_empty(cls, value: Any) -> Any:
-        """`train:` with nothing under it is YAML's null: read it as 'all defaults'."""
-        if isinstance(value, dict):
-            return {k: ({} if v is None and k in cls.model_fields else v) for k, v in value.items()}
-        return value
-
     @model_validator(mode="after")
     def _combinations(self) -> JobSpec:
         """Refuse what cannot work. Each message begins with the key to change."""
@@ -129,7 +147,7 @@ class JobSpec(Section):
                 ("train.batch", f"{train.batch} leaves {train.batch // resources.workers} sample to each of "
                  f"{resources.workers} workers, and batch normalisation needs at least 2")
             )  # fmt: skip
-        if train.precision in ("fp16", "bf16") and resources.gpus == 0 and train.precision == "fp16":
+        if train.precision == "fp16" and resources.gpus == 0:
             found.append(("train.precision", "fp16 needs a GPU, and resources.gpus is 0; expected auto, fp32 or bf16"))
         if data.copies and data.augment == "none":
             found.append(("data.copies", f'{data.copies} augmented copies need data.augment, which is "none"'))

@@ -65,17 +65,18 @@ class RunView:
     def _progress(self, progress: dict[str, Any]) -> None:
         for text in progress.get("warnings", []):
             self._warn(text)
-        row = progress.get("row")
-        if row is not None and row["epoch"] not in self._epochs_shown:
-            self._epochs_shown.add(row["epoch"])
-            self._say(epoch_line(row, progress["epochs"]))
-        total = progress["epochs"] * progress["steps_per_epoch"]
-        description = f"epoch {min(progress['step'] // progress['steps_per_epoch'] + 1, progress['epochs'])}/{progress['epochs']}"
+        epochs, step = progress["epochs"], progress["step"]
+        for row in progress.get("rows", []):
+            if row["epoch"] not in self._epochs_shown:
+                self._epochs_shown.add(row["epoch"])
+                self._say(epoch_line(row, epochs))
+        total = epochs * progress["steps_per_epoch"]
+        description = f"epoch {min(step // progress['steps_per_epoch'] + 1, epochs)}/{epochs}"
         if self._task is not None:
-            self._bar.update(self._task, description=description, completed=progress["step"], total=total)
+            self._bar.update(self._task, description=description, completed=step, total=total)
         if not self._console.is_terminal and time.monotonic() - self._plain_at > PLAIN_SECONDS:
             self._plain_at = time.monotonic()
-            self._say(f"{description}, step {progress['step']}/{total}")
+            self._say(f"{description}, step {step}/{total}")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

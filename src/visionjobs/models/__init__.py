@@ -22,14 +22,14 @@ from visionjobs.spec import JobSpec
 class ModelEntry:
     """What the rest of the package needs to know of an architecture.
 
-    build: (number of classes, (height, width) in pixels) -> the model, with random weights.
+    build: (number of classes, (height, width) in pixels, dropout) -> the model, with random weights.
     backbone: how the names of the parameters that `train.freeze: backbone` freezes begin.
     head: the state-dict keys whose first axis is the classes; a new head replaces them.
     torchvision_weights: torchvision's enum of published weights, or None.
     """
 
     task: Literal["classification"]
-    build: Callable[[int, tuple[int, int]], FreezableModule]
+    build: Callable[[int, tuple[int, int], float], FreezableModule]
     backbone: tuple[str, ...]
     head: tuple[str, ...]
     torchvision_weights: type[WeightsEnum] | None = None
@@ -44,7 +44,7 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "resnet18": ModelEntry(
         task="classification",
-        build=lambda num_classes, _size: ResNet18(num_classes),
+        build=lambda num_classes, _size, dropout: ResNet18(num_classes, dropout),
         backbone=("conv1.", "bn1.", "layer"),
         head=("fc.weight", "fc.bias"),
         torchvision_weights=ResNet18_Weights,
@@ -79,7 +79,7 @@ def build_model(spec: JobSpec, num_classes: int, weights: Path | None) -> Freeza
     height, width = spec.data.size
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.train.seed)  # torch.manual_seed would reseed the GPUs as well
-        model = entry.build(num_classes, (height, width))
+        model = entry.build(num_classes, (height, width), spec.model.dropout)
     if weights is not None:
         load_into(model, read_state_dict(weights), entry.head, str(weights))
     if spec.train.freeze == "backbone":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from visionjobs.models.freeze import FreezableModule
@@ -13,5 +14,6 @@ class ResNet18(FreezableModule, ResNet):  # type: ignore[misc]  # torchvision ha
     Its state-dict keys are those of torchvision's resnet18.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
+        self.avgpool = nn.Sequential(self.avgpool, nn.Dropout(dropout))  # neither has weights: no key changes

@@ -20,8 +20,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # torch.load raises whatever the file's bytes made it trip over
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise UserError(f"{path}: is not a PyTorch state dict that loads with weights_only=True: {reason}") from error
+        raise UserError(
+            f"{path}: is not a file of tensors that torch.save wrote: it is damaged, of another format, or has code in "
+            "it, which is never run (torch.load with weights_only=True)"
+        ) from error
     if not isinstance(loaded, dict) or not loaded:
         raise UserError(f"{path}: expected a state dict (names -> tensors), found {type(loaded).__name__}")
     others = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]

@@ -21,6 +21,8 @@ from visionjobs.errors import VisionjobsError
 from visionjobs.runs import Attempt, dump_rows, now, read_rows
 from visionjobs.training.checkpoint import save_checkpoint
 
+ROWS_SHOWN = 5
+"""progress.json carries the newest rows, for whoever watches."""
 PROGRESS_SECONDS = {"folder": 1.0, "s3": 5.0}
 
 
@@ -57,7 +59,7 @@ class Recorder:
         """Add an epoch's history row."""
         self._rows = [*self._rows, row]
         text = dump_rows(self._rows)
-        self._progress["row"] = row
+        self._progress["rows"] = self._rows[-ROWS_SHOWN:]
         self._tasks.put(lambda: self._attempt.write("metrics.jsonl", text))
 
     def checkpoint(self, state: dict[str, Any], *, step: int, epoch: int, score: float | None) -> None:
