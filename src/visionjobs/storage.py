@@ -71,11 +71,11 @@ class Store(ABC):
 
     @abstractmethod
     def folders(self, prefix: str = "") -> list[str]:
-        """Names of the folders directly below `prefix`, sorted."""
+        """Names of the folders directly below `prefix` that hold an object at any depth, sorted."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are not there are passed over. Emptied folders disappear."""
+        """Delete objects; those that are not there are passed over. Emptied folders below this store's disappear."""
 
     @abstractmethod
     def upload(self, files: Mapping[str, Path], on_bytes: OnBytes | None = None) -> None:
@@ -94,21 +94,25 @@ class Store(ABC):
 
         Returns whether conditional writes are honoured. Raises as described above.
         """
-        key, data = f".probe-{uuid.uuid4().hex}", os.urandom(4096)
+        key = f".probe-{uuid.uuid4().hex}"
         try:
-            self.write(key, data)
-            if self.read(key) != data:
-                raise UserError(
-                    f"{self.address}: what was read back is not what was written (a server that stores the framing of "
-                    "chunked uploads does that); set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
-                )
+            self._check_round_trip(key)
             honoured = self.refuses_overwrite(key)
-        except VisionjobsError:
+        except BaseException:
             with suppress(VisionjobsError):  # the first failure is the one to tell
                 self.delete([key])
             raise
         self.delete([key])
         return honoured
+
+    def _check_round_trip(self, key: str) -> None:
+        data = os.urandom(4096)
+        self.write(key, data)
+        if self.read(key) != data:
+            raise UserError(
+                f"{self.address}: what was read back is not what was written (a server that stores the framing of "
+                "chunked uploads does that); update the server, or use another storage"
+            )
 
 
 def open_store(address: str, endpoint: str | None = None) -> Store:

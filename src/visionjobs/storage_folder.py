@@ -34,7 +34,7 @@ class FolderStore(Store):
     address: str
 
     def at(self, *parts: str) -> FolderStore:
-        return FolderStore(str(self._path("/".join(parts))))
+        return FolderStore(str(self._path("/".join(parts)))) if parts else self
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
@@ -52,7 +52,7 @@ class FolderStore(Store):
             file.write(data.encode() if isinstance(data, str) else data)
 
     def entries(self, prefix: str = "") -> list[Entry]:
-        top = self._path(prefix.rstrip("/"))
+        top = self._folder(prefix)
         found = []
         with _explained(top):
             for path in _files(top):
@@ -63,7 +63,7 @@ class FolderStore(Store):
         return sorted(found, key=lambda entry: entry.key)
 
     def folders(self, prefix: str = "") -> list[str]:
-        top = self._path(prefix.rstrip("/"))
+        top = self._folder(prefix)
         with _explained(top):
             below = next(os.walk(top, onerror=_unless_missing), (top, [], []))[1]
             return sorted(name for name in below if any(True for _ in _files(top / name)))  # as on S3: none is empty
@@ -73,12 +73,10 @@ class FolderStore(Store):
         for path in paths:
             with _explained(path), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()
-        root = Path(self.address)
-        emptied = {parent for path in paths for parent in path.parents if parent.is_relative_to(root)} - {root}
-        for folder in sorted(emptied, key=lambda folder: len(folder.parts), reverse=True):
-            _remove_stale_temporaries(folder)
-            with suppress(OSError):  # not empty, or gone already
-                folder.rmdir()
+        for start in {path.parent for path in paths}:
+            folder = start
+            while folder != Path(self.address) and _removed_if_empty(folder):
+                folder = folder.parent
 
     def upload(self, files: Mapping[str, Path], on_bytes: OnBytes | None = None) -> None:
         _copy_all([(source, self._path(key)) for key, source in files.items()], on_bytes)
@@ -99,7 +97,10 @@ class FolderStore(Store):
         return False
 
     def _path(self, key: str) -> Path:
-        return Path(self.address, checked_key(key)) if key else Path(self.address)
+        return Path(self.address, checked_key(key))
+
+    def _folder(self, prefix: str) -> Path:
+        return self._path(prefix.rstrip("/")) if prefix else Path(self.address)
 
 
 def _copy_all(pairs: list[tuple[Path, Path]], on_bytes: OnBytes | None) -> None:
@@ -177,12 +178,23 @@ def _unless_missing(error: OSError) -> None:
         raise error
 
 
-def _remove_stale_temporaries(folder: Path) -> None:
-    """So that a process killed in the middle of a write does not keep its folder from being emptied."""
-    for temporary in folder.glob(TEMPORARY + "*"):
-        with suppress(OSError):
-            if time.time() - temporary.stat().st_mtime > STALE_S:
-                temporary.unlink()
+def _removed_if_empty(folder: Path) -> bool:
+    """Remove a folder below which there is no file. Those that a killed process left unfinished do not count."""
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                if not _removed_if_empty(path):
+                    return False
+            elif path.name.startswith(TEMPORARY) and time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink()
+            else:
+                return False
+        folder.rmdir()
+    except FileNotFoundError:  # another process was faster
+        return True
+    except OSError:  # another process has just written here, or the folder is not ours: it stays
+        return False
+    return True
 
 
 @contextmanager

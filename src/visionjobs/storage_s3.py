@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -18,7 +19,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
-from s3transfer.exceptions import RetriesExceededError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 from s3transfer.subscribers import BaseSubscriber
 
 from visionjobs.errors import MissingObjectError, ObjectExistsError
@@ -78,18 +79,14 @@ class S3Store(Store):
                 self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=body)
 
     def entries(self, prefix: str = "") -> list[Entry]:
-        found = []
-        for page in self._pages(prefix):
-            for item in page.get("Contents", []):
-                name = item["Key"].rpartition("/")[2]
-                if name and not name.startswith(TEMPORARY):  # no name: a folder's marker, such as pyarrow makes
-                    key = item["Key"].removeprefix(self._prefix)
-                    found.append(Entry(key, item["Size"], item["LastModified"].astimezone(UTC)))
-        return sorted(found, key=lambda entry: entry.key)
+        return sorted(self._listed(prefix), key=lambda entry: entry.key)
 
     def folders(self, prefix: str = "") -> list[str]:
         pages = self._pages(prefix, Delimiter="/")
-        return sorted(item["Prefix"].split("/")[-2] for page in pages for item in page.get("CommonPrefixes", []))
+        below = [item["Prefix"].removeprefix(self._prefix) for page in pages for item in page.get("CommonPrefixes", [])]
+        with ThreadPoolExecutor(THREADS) as pool:  # some servers go on listing folders that have been emptied
+            filled = pool.map(lambda folder: any(True for _ in self._listed(folder)), below)
+            return sorted(folder.split("/")[-2] for folder, has_object in zip(below, filled, strict=True) if has_object)
 
     def delete(self, keys: Iterable[str]) -> None:
         full_keys = [self._full(key) for key in keys]
@@ -97,7 +94,8 @@ class S3Store(Store):
             objects = [{"Key": key} for key in full_keys[start : start + DELETE_BATCH]]
             with self._explained():
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-                for failure in answer.get("Errors", []):
+            for failure in answer.get("Errors", []):
+                with self._explained(failure["Key"].removeprefix(self._prefix)):
                     raise ClientError({"Error": failure}, "DeleteObjects")
         with self._explained():
             self._delete_emptied({key.rpartition("/")[0] for key in full_keys})
@@ -171,6 +169,14 @@ class S3Store(Store):
             paginator = self._client.get_paginator("list_objects_v2")
             yield from paginator.paginate(Bucket=self._bucket, Prefix=below, **arguments)
 
+    def _listed(self, prefix: str) -> Iterator[Entry]:
+        for page in self._pages(prefix):
+            for item in page.get("Contents", []):
+                name = item["Key"].rpartition("/")[2]
+                if name and not name.startswith(TEMPORARY):  # no name: a folder's marker, such as pyarrow makes
+                    key = item["Key"].removeprefix(self._prefix)
+                    yield Entry(key, item["Size"], item["LastModified"].astimezone(UTC))
+
     def _put_if_absent(self, key: str, body: bytes) -> bool:
         """Whether it was put; False where the server has no conditional writes. Raises ObjectExistsError."""
         writer = uuid.uuid4().hex
@@ -189,17 +195,16 @@ class S3Store(Store):
         return True
 
     def _delete_emptied(self, folders: set[str]) -> None:
-        """Delete the markers that pyarrow leaves for folders, where nothing else is left below, and so upwards."""
-        top = self._prefix.rstrip("/")
+        """Delete the markers that pyarrow makes of folders, where nothing else is left below, and so upwards."""
         for start in folders:
             folder = start
-            while folder and (folder + "/").startswith(top + "/" if top else ""):
-                answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder + "/", MaxKeys=2)
+            while (folder + "/").startswith(self._prefix) and folder + "/" != self._prefix and folder:
+                answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder + "/")
                 left = [item["Key"] for item in answer.get("Contents", [])]
-                if left not in ([], [folder + "/"]):
+                if answer["IsTruncated"] or not all(key.endswith("/") for key in left):
                     break
-                if left:
-                    self._client.delete_object(Bucket=self._bucket, Key=left[0])
+                for marker in sorted(left, reverse=True):
+                    self._client.delete_object(Bucket=self._bucket, Key=marker)
                 folder = folder.rpartition("/")[0]
 
     @contextmanager
@@ -214,9 +219,7 @@ class S3Store(Store):
     def _explained(self, key: str = "", local: Path | None = None) -> Iterator[None]:
         try:
             yield
-        except RetriesExceededError as error:
-            raise explain_s3_error(error.last_exception, self._address(key), self.connection.endpoint) from error
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, RetriesExceededError, S3DownloadFailedError, S3ValidationError) as error:
             raise explain_s3_error(error, self._address(key), self.connection.endpoint) from error
         except OSError as error:
             raise explain_os_error(error, str(local or self._address(key))) from error

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
+from s3transfer.exceptions import RetriesExceededError
 
 from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError, VisionjobsError
 
@@ -88,6 +89,8 @@ def is_unsupported(error: ClientError) -> bool:
 def explain_s3_error(error: Exception, address: str, endpoint: str | None) -> VisionjobsError:
     """The error to raise for a failed request about `address`. Never holds a credential."""
     server = f"the S3 server {endpoint}" if endpoint else "Amazon S3 (AWS_ENDPOINT_URL is not set)"
+    if isinstance(error, RetriesExceededError):
+        error = error.last_exception
     if isinstance(error, ClientError):
         return _explain_answer(error, address, server)
     if isinstance(error, _NO_CREDENTIALS):
@@ -99,7 +102,7 @@ def explain_s3_error(error: Exception, address: str, endpoint: str | None) -> Vi
         )
     if isinstance(error, BotoCoreError):
         return UserError(f"{address}: {error}; correct the address, or the AWS_* variables and files")
-    return StorageError(f"{address}: the transfer from {server} failed ({error}); try again")
+    return StorageError(f"{address}: the transfer from {server} broke off, or the object changed ({error}); try again")
 
 
 def _explain_answer(error: ClientError, address: str, server: str) -> VisionjobsError:
