@@ -1,0 +1,45 @@
+"""Running `visionjobs` in this process, as its entry point does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from visionjobs.cli.app import main
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+
+
+class Ended(NamedTuple):
+    """How a command ended. Runs of blanks and newlines are one blank in `err`, as tables and lines are wrapped."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def visionjobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Run a command with storage and cache below tmp_path, and the project's own jobs."""
+    monkeypatch.setenv("VISIONJOBS_STORAGE", str(tmp_path / "storage"))
+    monkeypatch.setenv("VISIONJOBS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VISIONJOBS_JOBS", str(JOBS))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["visionjobs", *arguments])
+        status = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        printed = capsys.readouterr()
+        return Ended(status, printed.out, " ".join(printed.err.split()))
+
+    return run
