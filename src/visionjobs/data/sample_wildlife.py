@@ -26,11 +26,17 @@ IMAGES = 60
 PERIOD = 17.0
 """Of a coat's pattern, in pixels of an image resized to 224: within the ConvNet's receptive field several times."""
 
+LONG, HIGH = (0.40, 0.52), (0.30, 0.38)
+"""Half the trunk's length and height, as shares of the image's side."""
+
+SHADE, CLUTTER, FOLIAGE = 0.15, 0.7, (12.0, 30.0)
+"""Strength of light and shade, of the background's contrast, and the grain of the foliage in pixels of 224."""
+
 
 def _cells(u: Field, v: Field) -> Field:
     """Distance to the nearest point of a lattice with every other row shifted, in periods."""
     row = np.floor(v)
-    return np.hypot((u + 0.5 * (row % 2)) % 1 - 0.5, v - row - 0.5)
+    return np.asarray(np.hypot((u + 0.5 * (row % 2)) % 1 - 0.5, v - row - 0.5))
 
 
 def _noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> Field:
@@ -41,7 +47,7 @@ def _noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> Fi
 
 
 def _waves(x: Field) -> Field:
-    return np.sin(2 * np.pi * x, dtype=np.float32)
+    return np.asarray(np.sin(np.float32(2 * np.pi) * x))
 
 
 COATS: dict[str, Coat] = {
@@ -85,56 +91,58 @@ def draw_wildlife(
 
 
 def draw_animal(coat: Coat, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """One picture, uint8 [h, w, 3], of 180 to 420 pixels a side."""
-    side, aspect = rng.uniform(230, 340), rng.uniform(0.75, 1.35)
+    """One picture, uint8 [h, w, 3], of about 190 to 330 pixels a side."""
+    side, aspect = rng.uniform(215, 290), rng.uniform(0.8, 1.3)
     height, width = round(side / aspect**0.5), round(side * aspect**0.5)
     unit = side / 224  # pixels of this image in one of a resized one
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    u, v = _pose(x, y, width, height, rng)
+    u, v = _pose(height, width, rng)
     body = _body(u / side, v / side, rng)
-    scale = PERIOD * unit * rng.uniform(0.8, 1.25)
-    u += 3 * unit * _noise(u.shape, 30 * unit, rng)
-    v += 3 * unit * _noise(v.shape, 30 * unit, rng)
-    pattern = coat(u / scale + rng.uniform(0, 8), v / scale + rng.uniform(0, 8), rng)
+    period = PERIOD * unit * rng.uniform(0.85, 1.2)
+    u = (u + 3 * unit * _noise(u.shape, 30 * unit, rng)) / period
+    v = (v + 3 * unit * _noise(v.shape, 30 * unit, rng)) / period
+    pattern = coat(u + _uniform(rng, 0, 8), v + _uniform(rng, 0, 8), rng)
 
-    dark, light = rng.uniform(0, 0.55, 3), rng.uniform(0.45, 1, 3)
+    dark, light = _uniform(rng, 0, 0.5, 3), _uniform(rng, 0.5, 1, 3)
     if rng.random() < 0.5:
         dark, light = light, dark
-    contrast = rng.uniform(0.5, 1)
-    mix = 0.5 + 0.5 * contrast * pattern[..., None]
-    animal = dark + (light - dark) * mix
-    picture = np.where(body[..., None], animal, _background(height, width, unit, rng))
-    picture *= 1 + 0.25 * _noise((height, width), 90 * unit, rng)[..., None]  # light and shade
-    picture += 0.04 * rng.standard_normal(picture.shape, np.float32)
-    return (np.clip(picture, 0, 1) ** rng.uniform(0.7, 1.4) * 255).astype(np.uint8)
+    share = 0.5 + 0.5 * _uniform(rng, 0.6, 1) * pattern
+    picture = np.where(body[..., None], dark + (light - dark) * share[..., None], _background(height, width, unit, rng))
+    picture *= 1 + SHADE * _noise((height, width), 90 * unit, rng)[..., None]
+    picture += 0.03 * rng.standard_normal((height, width, 1), np.float32)
+    gamma = 255 * np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.4)
+    return gamma.astype(np.uint8)[(np.clip(picture, 0, 1) * 255).astype(np.uint8)]
 
 
-def _pose(x: Field, y: Field, width: int, height: int, rng: np.random.Generator) -> tuple[Field, Field]:
+def _uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> Field:
+    return np.asarray(rng.uniform(low, high, size), np.float32)
+
+
+def _pose(height: int, width: int, rng: np.random.Generator) -> tuple[Field, Field]:
     """Coordinates along and across the body, in pixels from its centre; it may face either way."""
     angle = np.radians(rng.uniform(-20, 20))
-    x = x - width * rng.uniform(0.4, 0.6)
-    y = y - height * rng.uniform(0.4, 0.6)
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    x = np.arange(width, dtype=np.float32) - width * _uniform(rng, 0.42, 0.58)
+    y = (np.arange(height, dtype=np.float32) - height * _uniform(rng, 0.42, 0.58))[:, None]
+    u, v = x * cos + y * sin, y * cos - x * sin
     return (u if rng.random() < 0.5 else -u), v
 
 
 def _body(u: Field, v: Field, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Where the animal is: trunk, head and four legs. u, v in sides of the image."""
-    long, high = rng.uniform(0.33, 0.44), rng.uniform(0.22, 0.3)
-    trunk = (np.abs(u) / long) ** 2.5 + (np.abs(v) / high) ** 2.5 < 1
-    head = np.hypot(u - long, v + high * 0.7) < high * rng.uniform(0.45, 0.65)
-    legs = (np.abs(np.abs(np.abs(u) - long * 0.6) - 0.06) < 0.03) & (v > 0) & (v < high + rng.uniform(0.08, 0.2))
-    return trunk | head | legs
+    long, high = _uniform(rng, *LONG), _uniform(rng, *HIGH)
+    trunk = (u / long) ** 4 + (v / high) ** 4 < 1
+    head = (u - long) ** 2 + (v + high * 0.7) ** 2 < (high * _uniform(rng, 0.45, 0.65)) ** 2
+    legs = np.abs(np.abs(np.abs(u) - long * 0.6) - 0.06) < 0.03
+    return np.asarray(trunk | head | (legs & (v > 0) & (v < high + _uniform(rng, 0.08, 0.2))))
 
 
 def _background(height: int, width: int, unit: float, rng: np.random.Generator) -> Field:
-    """Blurred ground and foliage in random colours, float [h, w, 3]."""
-    colours = rng.uniform(0, 1, (3, 3))
-    picture = np.broadcast_to(colours[0], (height, width, 3)).astype(np.float32)
-    for colour, grain in zip(colours[1:], (rng.uniform(20, 60), rng.uniform(4, 12)), strict=True):
-        share = np.clip(0.5 + 0.6 * _noise((height, width), grain * unit, rng), 0, 1)[..., None]
-        picture = picture + 0.7 * share * (colour - picture)
-    return picture
+    """Ground and foliage out of focus, in random colours, float32 [h, w, 3]."""
+    picture, *colours = _uniform(rng, 0, 1, 9).reshape(3, 3)
+    for colour, grain in zip(colours, (rng.uniform(30, 60), rng.uniform(*FOLIAGE)), strict=True):
+        share = np.clip(0.4 + 0.4 * _noise((height, width), grain * unit, rng), 0, 1)[..., None]
+        picture = picture + CLUTTER * share * (colour - picture)
+    return np.asarray(picture)
 
 
 def _add_bad_files(folder: Path) -> None:
