@@ -20,13 +20,15 @@ from visionjobs.models.freeze import FreezableModule
 from visionjobs.spec import JobSpec
 
 
-def model_spec(name: str, size: tuple[int, int] = (64, 64), weights: str = "random", **train: Any) -> JobSpec:
+def model_spec(
+    name: str, size: tuple[int, int] = (64, 64), weights: str = "random", dropout: float = 0.0, **train: Any
+) -> JobSpec:
     """A job for the model `name`, without a dataset that exists."""
     return JobSpec.model_validate(
         {
             "name": "tested",
             "task": "classification",
-            "model": {"name": name, "weights": weights},
+            "model": {"name": name, "weights": weights, "dropout": dropout},
             "data": {"name": "wildlife", "size": list(size)},
             "train": train,
         }
@@ -105,6 +107,14 @@ class ModelTester:
         assert [state[key].shape[0] for key in MODELS[self.name].head] == [self.num_classes] * len(
             MODELS[self.name].head
         )
+
+    def test_dropout_acts_in_training_only_and_adds_no_keys(self):
+        model, plain = self.build(dropout=0.5), self.build()
+        assert model.state_dict().keys() == plain.state_dict().keys()
+        with torch.no_grad():
+            assert not torch.equal(model(self.images()), model(self.images()))
+            assert torch.equal(copy.deepcopy(plain)(self.images()), copy.deepcopy(plain)(self.images()))
+            assert torch.equal(self.build(dropout=0.5).eval()(self.images()), self.build().eval()(self.images()))
 
     def test_channels_last_gives_the_same_logits(self):
         model, images = self.build().eval(), self.images()

@@ -16,4 +16,4 @@ class ResNet18(FreezableModule, ResNet):  # type: ignore[misc]  # torchvision ha
 
     def __init__(self, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
-        self.avgpool = nn.Sequential(self.avgpool, nn.Dropout(dropout))  # neither has weights: no key changes
+        self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout))  # without weights: no key changes
