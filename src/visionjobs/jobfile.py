@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from visionjobs.errors import UserError, nearest
+from visionjobs.jobfile_messages import explain, kind_of, printable
 from visionjobs.spec import JobSpec
 
 
@@ -19,16 +20,26 @@ class _Loader(yaml.SafeLoader):
     """YAML as a person means it: `1e-3` is a number (YAML 1.1 calls it text), and a key given twice is an error."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what _Loader reads back alike: the text "12e4" needs quotes, or it would come back as a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+0123456789."),
+    )
+
+_MERGE = "tag:yaml.org,2002:merge"
+"""`<<: *defaults`, which may stand beside the keys that it brings along."""
 
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _MERGE:
+            continue
         key = loader.construct_object(key_node)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
@@ -48,9 +59,14 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{source}:{where} is not valid YAML: {error.problem or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: is not valid YAML: {error}") from error
+        problem = f"{source}:{where} is not valid YAML: {error.problem or error}"
+    except RecursionError:
+        problem = f"{source}: is nested too deeply"
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character; the date 2026-13-01
+        problem = f"{source}: is not valid YAML: {' '.join(str(error).split())}"
+    except (LookupError, AttributeError, TypeError):  # what PyYAML makes of `!!int ""` or `!!bool maybe`
+        problem = f"{source}: is not valid YAML: a value does not fit the !!tag before it"
+    raise UserError(printable(problem))
 
 
 def job_names(folder: Path) -> list[str]:
@@ -59,15 +75,14 @@ def job_names(folder: Path) -> list[str]:
 
 
 def find_job(job: str, folder: Path) -> Path:
-    """The file of a job given by name (`convnet`) or by path (`other/mine.yaml`)."""
+    """The file of a job given by name (`convnet`) or by path (`other/mine.yaml`). Raises UserError: there is none."""
     if job.endswith((".yaml", ".yml")):
-        if Path(job).is_file():
+        if os.path.isfile(job):  # noqa: PTH113 (Path.is_file raises where a name is too long)
             return Path(job)
         raise UserError(f"There is no job file {job}. Give a path that exists, or a name that `visionjobs jobs` lists.")
-    path = folder / f"{job}.yaml"
-    if "/" not in job and path.is_file():
-        return path
     known = job_names(folder)
+    if job in known:
+        return folder / f"{job}.yaml"
     listed = f"The jobs in {folder}/ are: {', '.join(known)}." if known else f"There are no job files in {folder}/."
     raise UserError(f'There is no job "{job}". {listed}{nearest(job, known)}')
 
@@ -85,7 +100,7 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = ()) -> Jo
     """The text of a job file -> JobSpec. `source` is named in errors; `name` is the job's, unless the text has one."""
     tree = parse_yaml(text, source)
     if not isinstance(tree, dict):
-        raise UserError(f"{source}: expected keys such as task:, model: and data:, found {_kind(tree)}")
+        raise UserError(f"{source}: expected keys such as task:, model: and data:, found {kind_of(tree)}")
     tree.setdefault("name", name)
     return build_spec(with_sets(tree, sets), source, sets)
 
@@ -95,9 +110,7 @@ def build_spec(tree: Mapping[str, Any], source: str, sets: Sequence[str] = ()) -
     try:
         return JobSpec.model_validate(tree)
     except ValidationError as error:
-        from_set = {item.split("=", 1)[0].strip() for item in sets}
-        lines = [_explain(item, source, from_set) for item in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from error
+        raise UserError(printable(explain(error, source, sets))) from error
 
 
 def with_sets(tree: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def with_sets(tree: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         parts = key.strip().split(".")
         if not equals or not all(parts):
-            raise UserError(f'--set {item}: expected key=value, such as "--set train.epochs=3"')
+            raise UserError(printable(f'--set {item}: expected key=value, such as "--set train.epochs=3"'))
         node: dict[str, Any] = result
         for part in parts[:-1]:
             inner = node.get(part)
@@ -119,55 +132,4 @@ def with_sets(tree: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
 
 def dump_spec(spec: JobSpec) -> str:
     """The spec as YAML in the job files' own format, with every default written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _explain(error: ErrorDetails, source: str, from_set: Iterable[str]) -> str:
-    """One pydantic error -> 'file: key: what was expected, what was found'."""
-    loc = [str(part) for part in error["loc"] if not _is_union_branch(part)]
-    key, message, kind = ".".join(loc), error["msg"], error["type"]
-    if kind == "value_error" and not loc:  # raised by JobSpec._combinations, which begins with the key
-        key, _, message = message.removeprefix("Value error, ").partition(": ")
-    elif kind == "extra_forbidden":
-        section = _section(loc[:-1])
-        where = f"in {'.'.join(loc[:-1])}" if len(loc) > 1 else "at the top"
-        message = f"there is no such key {where}; expected one of {', '.join(section)}.{nearest(loc[-1], section)}"
-    elif kind == "missing":
-        message = "this key is needed, and missing"
-    else:
-        message = f"{message[0].lower()}{message[1:]}, found {_found(error['input'])}"
-        if kind == "literal_error":
-            message += nearest(str(error["input"]), re.findall(r"'([^']+)'", error["msg"])) + ""
-    place = f"--set {key}" if key in set(from_set) else f"{source}: {key}"
-    return f"{place}: {message}"
-
-
-def _is_union_branch(part: object) -> bool:
-    """pydantic names the branch of a union that it tried ("literal['auto']"); a user knows no branches."""
-    return isinstance(part, str) and (
-        "[" in part or part in {"constrained-int", "int", "float", "str", "constrained-str"}
-    )
-
-
-def _section(loc: Sequence[str]) -> list[str]:
-    """The valid keys of the section at `loc`."""
-    model: type[BaseModel] = JobSpec
-    for part in loc:
-        field = model.model_fields.get(part)
-        if field is None:  # inside `published`, whose keys are free
-            from visionjobs.spec import Published
-
-            return sorted(Published.model_fields)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
-    return sorted(model.model_fields)
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)
-
-
-def _found(value: Any) -> str:
-    text = repr(value)
-    return f"{_kind(value)} {text if len(text) <= 60 else text[:57] + '...'}" if value is not None else "nothing"
+    return yaml.dump(spec.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
