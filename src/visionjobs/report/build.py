@@ -7,11 +7,12 @@ from visionjobs.report import classification
 from visionjobs.report.formatting import count, plain
 from visionjobs.report.html import render
 from visionjobs.report.page import Page
-from visionjobs.report.sections import notes, provenance, results, training
+from visionjobs.report.provenance import notes, provenance
+from visionjobs.report.results import results
 from visionjobs.report.summary import RunSummary
+from visionjobs.report.training import training
 
-TASKS = {"classification": classification}
-"""Task -> the module with its METRICS, tiles, samples, remarks and sections."""
+TASKS = {"classification": classification.REPORT}
 
 
 def build_report(run: RunSummary) -> dict[str, bytes]:
@@ -30,18 +31,18 @@ def build_page(run: RunSummary) -> Page:
     if name not in TASKS:
         raise UserError(f"run {run.run}: no report is known for the task {name!r}; known: {', '.join(TASKS)}")
     task = TASKS[name]
-    version = run.record.get("dataset_version") or run.setting("data.version")
     measured = f"{count(task.samples(run))} samples of the split {plain(run.metrics.get('split'))}"
     subtitle = (
-        f"{plain(run.setting('model.name'))} on {plain(run.setting('data.name'))}, version {plain(version)}",
+        f"{plain(run.setting('model.name'))} on {plain(run.setting('data.name'))}",
+        f"version {plain(run.setting('data.version'))}",
         measured if run.values else "not evaluated yet",
         f"run {run.run}",
     )
     sections = (
-        notes(run, list(task.remarks(run))),
-        results(run, task.METRICS),
-        training(run),
+        notes(run, task.remarks(run)),
+        results(run, task),
+        training(run, task),
         *task.sections(run),
         provenance(run),
     )
-    return Page(run.job, subtitle, task.tiles(run), tuple(s for s in sections if s is not None))
+    return Page(run.job, subtitle, task.tiles(run), tuple(section for section in sections if section is not None))

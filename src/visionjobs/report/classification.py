@@ -1,14 +1,15 @@
-"""What a report of the classification task shows besides the sections of every report."""
+"""What the classification task adds to a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from visionjobs.report import figures
-from visionjobs.report.formatting import count, decimal, plain, signed
+from visionjobs.report.formatting import MINUS, count, decimal, plain
 from visionjobs.report.page import Cell, Column, Figure, Gallery, Section, Table, Text, Tile
-from visionjobs.report.sections import Metric
+from visionjobs.report.results import metric_tile
 from visionjobs.report.summary import RunSummary
+from visionjobs.report.task import CurveFigure, Metric, TaskReport
 
 METRICS = (
     Metric("accuracy", "Accuracy", "Share of the samples whose most probable class is the true one."),
@@ -18,30 +19,36 @@ METRICS = (
     Metric(
         "nll",
         "Loss (negative log-likelihood)",
-        "Mean over the samples of \N{MINUS SIGN}ln of the probability given to the true class, without label "
-        "smoothing, in nats; the same probability for each of K classes gives ln K.",
+        f"Mean over the samples of {MINUS}ln of the probability given to the true class, without label smoothing, in "
+        "nats; the same probability for each of K classes gives ln K.",
         higher_is_better=False,
     ),
 )
 
+SCORE = "val_accuracy"
 
-def tiles(run: RunSummary) -> tuple[Tile, ...]:
-    """The headline's numbers."""
-    best = run.best
-    detail = "" if best is None else f"of {len(run.history)}, by validation accuracy"
-    return (
-        Tile("Accuracy", decimal(run.value("accuracy")), _beside_published(run, "accuracy")),
-        Tile("Loss (NLL)", decimal(run.value("nll")), _beside_published(run, "nll")),
-        Tile("F1, macro", decimal(run.value("f1_macro")), _beside_published(run, "f1_macro")),
-        Tile("Best epoch", plain(None if best is None else best["epoch"]), detail),
-    )
+CURVES = (
+    CurveFigure("loss", "Loss by epoch", "loss", {"training": "train_loss", "validation": "val_loss"}),
+    CurveFigure(
+        "accuracy", "Accuracy by epoch", "accuracy", {"training": "train_accuracy", "validation": SCORE}, (0.0, 1.0)
+    ),
+)
 
+COLUMNS = {
+    "train_loss": "Training loss",
+    "train_ce": "Cross-entropy term",
+    "train_uniform": "Uniform term",
+    "val_loss": "Validation loss",
+    "train_accuracy": "Training accuracy",
+    "val_accuracy": "Validation accuracy",
+}
 
-def _beside_published(run: RunSummary, key: str) -> str:
-    ours, theirs = run.value(key), run.published.get(key, {}).get("value")
-    if ours is None or theirs is None:
-        return ""
-    return f"published {decimal(theirs)} ({signed(ours - theirs)})"
+COLUMNS_EXPLAINED = (
+    "The training loss is the sum of its two label-smoothing terms, cross-entropy and uniform; the validation loss is "
+    "the cross-entropy without smoothing. Training figures are means over the samples as they were trained on, "
+    "augmented ones included, while the weights changed; validation figures are those of the weights at the end of the "
+    "epoch."
+)
 
 
 def samples(run: RunSummary) -> int:
@@ -49,10 +56,20 @@ def samples(run: RunSummary) -> int:
     return sum(map(sum, run.values.get("confusion_matrix") or ()))
 
 
+def tiles(run: RunSummary) -> tuple[Tile, ...]:
+    """The headline's numbers."""
+    best = run.best_epoch(SCORE)
+    return (
+        metric_tile(run, "accuracy", "Accuracy"),
+        metric_tile(run, "nll", "Loss (NLL)"),
+        metric_tile(run, "f1_macro", "F1, macro"),
+        Tile("Best epoch", plain(best), "" if best is None else f"of {len(run.history)}, by validation accuracy"),
+    )
+
+
 def remarks(run: RunSummary) -> Iterator[str]:
     """Sentences on classes without samples and classes never predicted."""
-    classes = run.values.get("per_class") or {}
-    for name, scores in classes.items():
+    for name, scores in (run.values.get("per_class") or {}).items():
         if not scores["support"]:
             yield f'The class "{name}" has no samples in this split: its figures are n/a, and macro means leave it out.'
         elif scores["precision"] is None:
@@ -87,3 +104,17 @@ def sections(run: RunSummary) -> tuple[Section, ...]:
         Section("classes", "Classes", (table, definition)),
         Section("confusion", "Confusion matrix", (Gallery((figure,)),)),
     )
+
+
+REPORT = TaskReport(
+    metrics=METRICS,
+    score=SCORE,
+    score_name="validation accuracy",
+    curves=CURVES,
+    columns=COLUMNS,
+    columns_explained=COLUMNS_EXPLAINED,
+    samples=samples,
+    tiles=tiles,
+    remarks=remarks,
+    sections=sections,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from visionjobs.spec import flatten
@@ -17,11 +18,12 @@ class RunSummary:
 
     run, job: the run's id and the job's name.
     spec: the resolved job file (spec.yaml).
-    record: free-form provenance (record.json), shown key by key; these keys have a place of their own:
-        `dataset_version` in the headline, `warnings` and `notes` (lists of sentences) under "Notes".
-    history: a row an epoch, in order: epoch, train_loss, train_ce, train_uniform, train_accuracy, val_loss,
-        val_accuracy, images_per_second, data_wait_share (0..1), gpu_utilisation (0..1, None on a CPU),
-        peak_memory_bytes, seconds, diagnosis (None or a sentence).
+    record: provenance (record.json). What it says of `attempts` (a list), `changes` (key -> [old, new]), `warnings`
+        and `notes` (lists of sentences) has a place of its own; any other entry is shown under its key.
+    history: a row an epoch, in order: epoch (from 0; shown from 1), images_per_second, data_wait_share (0..1),
+        gpu_utilisation (0..1, None on a CPU), peak_memory_bytes, seconds, diagnosis (None or a sentence), and the
+        task's own columns, for classification train_loss, train_ce, train_uniform, train_accuracy, val_loss,
+        val_accuracy.
     metrics: metrics.json, {} while there is none.
     """
 
@@ -37,9 +39,9 @@ class RunSummary:
         """The `metrics` object of metrics.json."""
         return self.metrics.get("metrics") or {}
 
-    def value(self, key: str) -> Any:
+    def value(self, key: str) -> float | None:
         """The metric with this dotted key, None where there is none."""
-        return flatten(dict(self.values)).get(key)
+        return as_number(flatten(dict(self.values)).get(key))
 
     def setting(self, key: str) -> Any:
         """The spec's value under this dotted key, None where there is none."""
@@ -51,12 +53,16 @@ class RunSummary:
         return self.spec.get("published") or {}
 
     @property
-    def best(self) -> Row | None:
-        """The row of the highest validation accuracy (of equal ones the lowest validation loss, then the earliest)."""
-        measured = [row for row in self.history if row.get("val_accuracy") is not None]
-        return min(measured, key=_rank, default=None)
+    def attempts(self) -> Sequence[Mapping[str, Any]]:
+        """What the record says of each attempt, oldest first."""
+        return self.record.get("attempts") or []
+
+    def best_epoch(self, score: str) -> int | None:
+        """The epoch, from 1, with the highest `score`; of equal ones the earliest, as for the best checkpoint."""
+        measured = [row for row in self.history if as_number(row.get(score)) is not None]
+        return max(measured, key=lambda row: float(row[score]))["epoch"] + 1 if measured else None
 
 
-def _rank(row: Row) -> tuple[float, float]:
-    loss = row.get("val_loss")
-    return -float(row["val_accuracy"]), float("inf") if loss is None else float(loss)
+def as_number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    return float(value) if isinstance(value, int | float) and type(value) is not bool and isfinite(value) else None

@@ -1,0 +1,106 @@
+"""The sections on where a run comes from: its notes and warnings, and what ran where on which data and code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from visionjobs.report.formatting import NOT_AVAILABLE, count, duration, memory, plain
+from visionjobs.report.page import Block, Bullets, Cell, Code, Column, Section, Table, Text
+from visionjobs.report.summary import RunSummary, as_number
+
+TOLD_ELSEWHERE = {
+    "schema", "run", "job", "task", "epochs", "dataset", "created", "finished", "outcome", "state", "gpu_hours",
+    "attempts", "changes", "warnings", "notes",
+}  # fmt: skip
+"""Entries of the record that have a row, a table or a sentence of their own."""
+
+ATTEMPT = {
+    "number": "Attempt", "started": "Started", "seconds": "Time", "workers": "Workers", "threads": "Threads a worker",
+    "gpus": "GPUs", "resumed_from_step": "From step", "step": "To step",
+}  # fmt: skip
+"""Entries of an attempt that stand in the table of attempts; the others are listed for the newest one."""
+
+
+def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
+    """Warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
+    warnings = tuple(map(str, run.record.get("warnings") or ()))
+    items = (*_dropped(run), *_changes(run), *map(str, run.record.get("notes") or ()), *remarks)
+    blocks: list[Block] = [Bullets(warnings, warning=True)] if warnings else []
+    blocks += [Bullets(items)] if items else []
+    return Section("notes", "Notes", tuple(blocks)) if blocks else None
+
+
+def _dropped(run: RunSummary) -> Iterator[str]:
+    facts = (run.attempts[-1].get("facts") if run.attempts else None) or {}
+    if facts.get("dropped_per_epoch"):
+        yield (
+            f"The last incomplete batch of each epoch was left out of training: {count(facts['dropped_per_epoch'])} of "
+            f"{count(facts.get('samples_per_epoch'))} samples, other ones each epoch."
+        )
+
+
+def _changes(run: RunSummary) -> Iterator[str]:
+    for key, (old, new) in (run.record.get("changes") or {}).items():
+        yield f"{key} was changed from {plain(old)} to {plain(new)} when the run was continued."
+
+
+def provenance(run: RunSummary) -> Section:
+    """The run, its attempts, the newest attempt in detail, and the spec as resolved."""
+    blocks: list[Block] = [_table("Run", _run_rows(run))]
+    if run.attempts:
+        newest = {key: value for key, value in run.attempts[-1].items() if key not in (*ATTEMPT, "code")}
+        blocks += [_attempts(run)]
+        blocks += [Text("Where the newest attempt ran:"), _table("Newest attempt", flat_rows(newest))] if newest else []
+    if run.spec:
+        text = yaml.safe_dump(dict(run.spec), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+        blocks += [Text("The job as it was resolved, with every default written out:"), Code(text.rstrip())]
+    return Section("provenance", "Provenance", tuple(blocks))
+
+
+def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
+    record, newest = run.record, run.attempts[-1] if run.attempts else {}
+    yield "Run", run.run
+    yield "Dataset", f"{plain(run.setting('data.name'))}, version {plain(run.setting('data.version'))}"
+    code = newest.get("code") or {}
+    yield "Code", ", ".join(f"{key} {plain(value)}" for key, value in code.items()) or NOT_AVAILABLE
+    for key, label in (("created", "Created"), ("finished", "Finished"), ("outcome", "Outcome")):
+        yield label, plain(record.get(key))
+    yield "GPU-hours", plain(record.get("gpu_hours"))
+    seconds = [as_number(attempt.get("seconds")) for attempt in run.attempts]
+    yield "Time, all attempts", duration(sum(value or 0 for value in seconds) if seconds else None)
+    yield from flat_rows({key: value for key, value in record.items() if key not in TOLD_ELSEWHERE})
+
+
+def _attempts(run: RunSummary) -> Table:
+    def show(key: str, value: Any) -> str:
+        return duration(value) if key == "seconds" else plain(value)
+
+    return Table(
+        "Attempts",
+        tuple(Column(heading) for heading in ATTEMPT.values()),
+        tuple(tuple(Cell(show(key, attempt.get(key))) for key in ATTEMPT) for attempt in run.attempts),
+    )
+
+
+def _table(name: str, rows: Iterable[tuple[str, str]]) -> Table:
+    columns = (Column("What", numeric=False), Column("Value", numeric=False))
+    return Table(name, columns, tuple((Cell(label), Cell(text)) for label, text in rows))
+
+
+def flat_rows(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """A nested record as (label, text): a row for each value, lists of single values on one."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flat_rows(inner, f"{path}: {key}" if path else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        for number, item in enumerate(value, start=1):
+            yield from flat_rows(item, f"{path} {number}")
+    elif isinstance(value, list | tuple):
+        yield path, ", ".join(map(plain, value)) or NOT_AVAILABLE
+    elif path.endswith(("bytes", "budget")):
+        yield path.removesuffix("_bytes"), memory(as_number(value))
+    else:
+        yield path, NOT_AVAILABLE if isinstance(value, Mapping) else plain(value)

@@ -1,0 +1,60 @@
+"""The section that sets our figures beside the published ones, each with its definition."""
+
+from __future__ import annotations
+
+from visionjobs.report.formatting import MINUS, count, decimal, plain, signed
+from visionjobs.report.page import Cell, Column, Section, Table, Text, Tile, Tone
+from visionjobs.report.summary import RunSummary, as_number
+from visionjobs.report.task import Metric, TaskReport
+
+
+def results(run: RunSummary, task: TaskReport) -> Section:
+    """Each metric with its definition, ours, the published figure and the difference.
+
+    A published figure whose key is none of the task's metrics gets a row too, so that a misspelt key shows.
+    """
+    known = {metric.key for metric in task.metrics}
+    others = [Metric(key, key, "") for key in run.published if key not in known]
+    table = Table(
+        "Results",
+        (Column("Metric", numeric=False), Column("Ours"), Column("Published"), Column("Difference")),
+        tuple(_row(run, metric) for metric in (*task.metrics, *others)),
+    )
+    measured = "The run was not evaluated yet."
+    if run.values:
+        split = plain(run.metrics.get("split"))
+        measured = (
+            f"Ours: measured with the weights at the end of training on the {count(task.samples(run))} samples of the "
+            f"split {split}. Difference: ours less the published figure."
+        )
+    return Section("results", "Results", (Text(measured), table))
+
+
+def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
+    ours, published = run.value(metric.key), run.published.get(metric.key, {})
+    theirs = as_number(published.get("value"))
+    source = (f"Published: {published['source']}",) if published.get("source") else ()
+    definition = (metric.definition,) if metric.definition else ()
+    difference = None if ours is None or theirs is None else ours - theirs
+    return (
+        Cell(metric.title, (*definition, *source)),
+        Cell(decimal(ours)),
+        Cell(decimal(theirs)),
+        _difference(difference, metric.higher_is_better),
+    )
+
+
+def _difference(difference: float | None, higher_is_better: bool) -> Cell:
+    """Signed, and in words whether that is better: colour alone does not reach everybody."""
+    text = signed(difference)
+    if difference is None or text[0] not in ("+", MINUS):
+        return Cell(text)
+    tone: Tone = "better" if (difference > 0) == higher_is_better else "worse"
+    return Cell(text, (tone,), tone)
+
+
+def metric_tile(run: RunSummary, key: str, label: str) -> Tile:
+    """A metric for the headline, with the published figure below."""
+    ours, theirs = run.value(key), as_number(run.published.get(key, {}).get("value"))
+    beside = "" if ours is None or theirs is None else f"published {decimal(theirs)} ({signed(ours - theirs)})"
+    return Tile(label, decimal(ours), beside)
