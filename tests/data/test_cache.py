@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from import_helpers import raw_files, write_files
+
 from visionjobs.data.cache import UNVERIFIED, fetch
 from visionjobs.data.catalog import DatasetRef
 from visionjobs.data.pack import INDEX, sha256_of
@@ -101,7 +102,7 @@ def test_a_local_dataset_is_hashed_once_a_node(local: DatasetRef, tmp_path: Path
     os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
     fetch(local, tmp_path / "cache")  # same size and time: the marker is trusted, so nothing was hashed
     os.utime(shard)
-    with pytest.raises(FinalError, match="images-00000.npy is damaged"):
+    with pytest.raises(FinalError, match=r"images-00000\.npy is damaged"):
         fetch(local, tmp_path / "cache")
 
 
@@ -118,7 +119,7 @@ def test_a_damaged_local_file_names_itself_and_both_hashes(local: DatasetRef, tm
 
 def test_a_missing_local_file(local: DatasetRef, tmp_path: Path) -> None:
     (Path(local.address) / "images-00001.npy").unlink()
-    with pytest.raises(MissingObjectError, match="images-00001.npy is missing"):
+    with pytest.raises(MissingObjectError, match=r"images-00001\.npy is missing"):
         fetch(local, tmp_path / "cache")
 
 
@@ -159,7 +160,7 @@ def test_a_transfer_gone_wrong_is_repeated_once(made: DatasetRef, tmp_path: Path
 
 def test_a_file_that_stays_wrong_is_final_and_gets_no_name(made: DatasetRef, tmp_path: Path) -> None:
     ref, store = distant(made, spoil=9)
-    with pytest.raises(FinalError, match="test://bucket/dataset/images-00001.npy is damaged"):
+    with pytest.raises(FinalError, match=r"test://bucket/dataset/images-00001\.npy is damaged"):
         fetch(ref, tmp_path)
     assert store.sent.count("images-00001.npy") == 2
     assert not list(tmp_path.rglob("images-00001.npy*"))
@@ -191,9 +192,7 @@ def pixels(made: DatasetRef) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ["train", "val"])
-def test_a_split_has_its_own_images(
-    made: DatasetRef, tmp_path: Path, pixels: dict[str, np.ndarray], name: str
-) -> None:
+def test_a_split_has_its_own_images(made: DatasetRef, tmp_path: Path, pixels: dict[str, np.ndarray], name: str) -> None:
     split = fetch(made, tmp_path).split(name)
     assert len(split) == len(split.labels) == len(split.paths) == {"train": 24, "val": 6}[name]
     assert split.labels.dtype == np.int64

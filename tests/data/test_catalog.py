@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_pack import manifest
+
 from visionjobs.data.catalog import find_dataset, list_datasets, supply_command
 from visionjobs.errors import UserError
 from visionjobs.storage import Store, open_store
@@ -14,7 +15,12 @@ from visionjobs.storage import Store, open_store
 @pytest.fixture
 def root(tmp_path: Path) -> Store:
     root = open_store(str(tmp_path))
-    for name, version, day in [("zoo", "b" * 16, 2), ("zoo", "a" * 16, 3), ("zoo", "c" * 16, 1), ("birds", "d" * 16, 9)]:
+    for name, version, day in [
+        ("zoo", "b" * 16, 2),
+        ("zoo", "a" * 16, 3),
+        ("zoo", "c" * 16, 1),
+        ("birds", "d" * 16, 9),
+    ]:
         described = manifest(name=name, version=version, created=f"2026-01-0{day}T00:00:00+00:00")
         root.at("datasets", name, version).write("manifest.json", described.model_dump_json())
     root.at("datasets", "zoo", "e" * 16).write("images-00000.npy", b"an import that did not finish")

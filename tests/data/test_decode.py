@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from import_helpers import jpeg, picture
 from PIL import Image
+
 from visionjobs.data.decode import UnusableImageError, decode, quiet_pillow
 
 SIZE = (24, 16)
@@ -56,7 +57,9 @@ def test_every_8_bit_mode_becomes_rgb(mode: str) -> None:
     np.testing.assert_array_equal(found.pixels, expected)
 
 
-@pytest.mark.parametrize(("orientation", "operation"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)])
+@pytest.mark.parametrize(
+    ("orientation", "operation"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)]
+)
 def test_exif_orientation_is_applied(orientation: int, operation: Image.Transpose) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
 from visionjobs.data.pack import (
     INDEX,
     MANIFEST,

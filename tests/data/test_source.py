@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pytest
 from import_helpers import write_files
+
 from visionjobs.data.source import open_source
 from visionjobs.errors import UserError
 
-FILES = {"ape/1.jpg": b"one", "ape/2.jpg": b"two", "bear/1.jpg": b"three", "bear/deep/er/4.jpg": b"four", "top.txt": b"x"}
+FILES = {
+    "ape/1.jpg": b"one",
+    "ape/2.jpg": b"two",
+    "bear/1.jpg": b"three",
+    "bear/deep/er/4.jpg": b"four",
+    "top.txt": b"x",
+}
 
 
 def as_zip(path: Path, files: dict[str, bytes]) -> Path:

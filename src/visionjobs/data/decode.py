@@ -54,7 +54,7 @@ def decode(file: BinaryIO, size: tuple[int, int]) -> Decoded:
         raise
     except Exception as error:  # fed with damaged files, Pillow's decoders raise almost anything
         text = str(error) or type(error).__name__
-        raise UnusableImageError(f"{'truncated' if 'truncated' in text else 'damaged'}: {text}") from error
+        raise UnusableImageError(f"{'truncated' if 'truncated' in text.lower() else 'damaged'}: {text}") from error
     return Decoded(np.asarray(resized), upright.width, upright.height)
 
 

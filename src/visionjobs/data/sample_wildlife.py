@@ -20,7 +20,7 @@ from visionjobs.data.parallel import OnProgress, default_threads, ordered_map
 Field = npt.NDArray[np.float32]
 Coat = Callable[[Field, Field, np.random.Generator], Field]
 
-IMAGES = 60
+IMAGES = 72
 """A class: enough for the ConvNet to learn the coats, few enough for a demonstration on two processors."""
 
 PERIOD = 17.0
@@ -97,7 +97,7 @@ def draw_animal(coat: Coat, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     unit = side / 224  # pixels of this image in one of a resized one
     u, v = _pose(height, width, rng)
     body = _body(u / side, v / side, rng)
-    period = PERIOD * unit * rng.uniform(0.85, 1.2)
+    period = PERIOD * unit * rng.uniform(0.88, 1.15)
     u = (u + 3 * unit * _noise(u.shape, 30 * unit, rng)) / period
     v = (v + 3 * unit * _noise(v.shape, 30 * unit, rng)) / period
     pattern = coat(u + _uniform(rng, 0, 8), v + _uniform(rng, 0, 8), rng)
@@ -105,7 +105,7 @@ def draw_animal(coat: Coat, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     dark, light = _uniform(rng, 0, 0.5, 3), _uniform(rng, 0.5, 1, 3)
     if rng.random() < 0.5:
         dark, light = light, dark
-    share = 0.5 + 0.5 * _uniform(rng, 0.6, 1) * pattern
+    share = 0.5 + 0.5 * _uniform(rng, 0.7, 1) * pattern
     picture = np.where(body[..., None], dark + (light - dark) * share[..., None], _background(height, width, unit, rng))
     picture *= 1 + SHADE * _noise((height, width), 90 * unit, rng)[..., None]
     picture += 0.03 * rng.standard_normal((height, width, 1), np.float32)
