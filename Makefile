@@ -1,0 +1,76 @@
+# Thin fronts for `visionjobs ...` (see README.md). Bare `make` lists the targets.
+
+PYTHON ?= python3
+LAYOUT ?= wildlife
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo install test test-slow lint format run ray-up ray-down dashboard data runs describe bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## from nothing to a report: install, draw a sample dataset, train the ConvNet on it
+	@$(BIN)/visionjobs run convnet --sample
+
+install: $(INSTALLED)  ## create .venv and install everything (again only when the requirements change)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed (make PYTHON=/path/to/python3.11 ...)" >&2; exit 2; }
+	@echo "Installing into .venv: about 7 GB, a few minutes" >&2
+	@$(PYTHON) -m venv .venv >&2
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
+	@touch $@
+
+test: lint  ## lint and the fast tests
+	@$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## the long integration tests
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED)  ## let ruff put the code into form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+run: need-JOB $(INSTALLED)  ## train: JOB=resnet, and if wanted SAMPLE=1, RUN=id to continue, SET="train.epochs=3 data.size=[64,64]"
+	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
+
+ray-up: $(INSTALLED)  ## start a local Ray that stays up, with its dashboard
+	@$(BIN)/visionjobs ray-up
+
+ray-down: $(INSTALLED)  ## stop it
+	@$(BIN)/visionjobs ray-down
+
+dashboard: $(INSTALLED)  ## print its dashboard's address
+	@$(BIN)/visionjobs dashboard
+
+data: need-SOURCE $(INSTALLED)  ## import a dataset: SOURCE=folder, archive or s3://..., and if wanted NAME=, LAYOUT=
+	@$(BIN)/visionjobs data import '$(LAYOUT)' '$(SOURCE)' $(if $(NAME),--name '$(NAME)')
+
+runs: $(INSTALLED)  ## list the runs in storage
+	@$(BIN)/visionjobs runs
+
+describe: need-JOB $(INSTALLED)  ## show a job with all its defaults and what its model costs: JOB=resnet
+	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
+
+bench: $(INSTALLED)  ## the side-by-side measurements; results go to benchmarks/results/
+	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
+
+clean:  ## delete caches and build outputs; .venv and the storage folder stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+need-JOB:
+	$(if $(JOB),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml)))))
+
+need-SOURCE:
+	$(if $(SOURCE),,$(error give SOURCE=a folder with one subfolder a class, an archive of it, or s3://bucket/prefix))
