@@ -161,7 +161,7 @@ def _serve(kind: str, folder: Path) -> Iterator[S3Server]:
     server = S3Server(kind, folder / kind)
     server.start()
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)  # nobody reads its data again
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ COPY_BYTES = 4 << 20
 """Read, written and reported at a time while copying."""
 
 STALE_S = 3600.0
-"""A temporary file untouched for so long belongs to a process that is gone."""
+"""A temporary file or an empty folder untouched for so long (seconds) belongs to a process that is gone."""
 
 NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What os.link answers on a file system without hard links (some FUSE and SMB mounts)."""
@@ -136,19 +136,25 @@ def _whole(path: Path, put: Callable[[Path, Path], None]) -> Iterator[BinaryIO]:
         put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)  # a rename is on the disk when its folder is
+    with suppress(FileNotFoundError):  # the object was deleted just now, and its folder with it
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """A rename is on the disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _open_temporary(folder: Path, attempts: int = 5) -> BinaryIO:
+def _open_temporary(folder: Path, attempts: int = 20) -> BinaryIO:
     for attempt in range(attempts):
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             return Path(folder, TEMPORARY + uuid.uuid4().hex).open("xb")
-        except FileNotFoundError:  # another process deleted the emptied folder just now
+        except (FileNotFoundError, FileExistsError):  # another process deleted the emptied folder just now
             if attempt == attempts - 1:
                 raise
     raise AssertionError("unreachable")
@@ -179,13 +185,15 @@ def _unless_missing(error: OSError) -> None:
 
 
 def _removed_if_empty(folder: Path) -> bool:
-    """Remove a folder below which there is no file. Those that a killed process left unfinished do not count."""
+    """Remove a folder below which there is nothing but what killed processes left: temporaries and empty folders."""
     try:
         for path in folder.iterdir():
+            if time.time() - path.lstat().st_mtime < STALE_S:
+                return False
             if path.is_dir() and not path.is_symlink():
                 if not _removed_if_empty(path):
                     return False
-            elif path.name.startswith(TEMPORARY) and time.time() - path.stat().st_mtime > STALE_S:
+            elif path.name.startswith(TEMPORARY):
                 path.unlink()
             else:
                 return False

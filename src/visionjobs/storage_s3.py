@@ -62,8 +62,8 @@ class S3Store(Store):
     def read(self, key: str) -> bytes:
         with self._explained(key):
             for attempt in range(1, READ_ATTEMPTS + 1):
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
                 try:
-                    answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
                     return bytes(answer["Body"].read())
                 except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                     if attempt == READ_ATTEMPTS:

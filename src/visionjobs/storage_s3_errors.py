@@ -10,7 +10,9 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     TokenRetrievalError,
@@ -95,11 +97,13 @@ def explain_s3_error(error: Exception, address: str, endpoint: str | None) -> Vi
         return _explain_answer(error, address, server)
     if isinstance(error, _NO_CREDENTIALS):
         return UserError(f"{address}: no usable credentials ({type(error).__name__}); {_SET_CREDENTIALS}")
-    if isinstance(error, NoConnectionError | HTTPClientError):
+    if isinstance(error, NoConnectionError | HTTPClientError | IncompleteReadError):
         return StorageError(
             f"{address}: {server} did not answer, or broke off ({type(error).__name__}), also when asked again; check "
             "AWS_ENDPOINT_URL and that the server is up, then continue"
         )
+    if isinstance(error, ParamValidationError) and "bucket name" in str(error):  # its own words are four lines long
+        return UserError(f'{address}: "{_bucket(address)}" is no possible name of a bucket; correct the address')
     if isinstance(error, BotoCoreError):
         return UserError(f"{address}: {error}; correct the address, or the AWS_* variables and files")
     return StorageError(f"{address}: the transfer from {server} broke off, or the object changed ({error}); try again")
@@ -113,12 +117,16 @@ def _explain_answer(error: ClientError, address: str, server: str) -> Visionjobs
     kind, words = meaning
     told = words.format(
         server=server,
-        bucket=address.removeprefix("s3://").partition("/")[0],
+        bucket=_bucket(address),
         operation=error.operation_name,
         code=code,
         said=f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": "),
     )
     return kind(f"{address}: {told}")
+
+
+def _bucket(address: str) -> str:
+    return address.removeprefix("s3://").partition("/")[0]
 
 
 def _code(error: ClientError) -> str:
