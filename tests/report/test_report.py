@@ -139,6 +139,18 @@ def test_without_dropped_samples_there_is_no_such_note(make_run: MakeRun) -> Non
     assert page.row("facts: dropped_per_epoch")[1] == "0"
 
 
+def test_a_failure_is_told(make_run: MakeRun) -> None:
+    page = page_of(make_run(epochs=1, record={"message": "the loss of step 3 (epoch 1) is not finite"}))
+    assert "The run stopped: the loss of step 3" in page.text
+    assert "drawn sample" not in page.text
+
+
+def test_published_figures_beside_a_drawn_sample_are_marked(make_run: MakeRun) -> None:
+    spec = {**make_run(epochs=1).spec, "data": {"name": "wildlife-sample"}}
+    assert "do not compare" in page_of(make_run(epochs=1, spec=spec)).text
+    assert "do not compare" not in page_of(make_run(epochs=1, spec={**spec, "published": {}})).text
+
+
 def test_a_record_may_hold_anything(make_run: MakeRun) -> None:
     record = {"a": {"b": {}, "c": [], "d": [1, 2.5, None], "e": [{"f": True}, [1, 2]]}, "g": float("nan")}
     rows = page_of(make_run(epochs=1, record=record)).rows

@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
+from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.formatting import NOT_AVAILABLE, count, duration, memory, plain
 from visionjobs.report.page import Block, Bullets, Cell, Code, Column, Section, Table, Text
 from visionjobs.report.summary import RunSummary, as_number
 
 TOLD_ELSEWHERE = {
     "schema", "run", "job", "task", "epochs", "dataset", "created", "finished", "outcome", "state", "gpu_hours",
-    "attempts", "changes", "warnings", "notes",
+    "attempts", "changes", "warnings", "notes", "message",
 }  # fmt: skip
 """Entries of the record that have a row, a table or a sentence of their own."""
 
@@ -25,12 +26,22 @@ ATTEMPT = {
 
 
 def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
-    """Warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
-    warnings = tuple(map(str, run.record.get("warnings") or ()))
+    """Failures, warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
+    warnings = tuple(map(str, (*_failure(run), *(run.record.get("warnings") or ()), *_sample(run))))
     items = (*_dropped(run), *_changes(run), *map(str, run.record.get("notes") or ()), *remarks)
     blocks: list[Block] = [Bullets(warnings, warning=True)] if warnings else []
     blocks += [Bullets(items)] if items else []
     return Section("notes", "Notes", tuple(blocks)) if blocks else None
+
+
+def _failure(run: RunSummary) -> Iterator[str]:
+    if run.record.get("message"):
+        yield f"The run stopped: {run.record['message']}"
+
+
+def _sample(run: RunSummary) -> Iterator[str]:
+    if run.published and str(run.setting("data.name")).endswith(SAMPLE_SUFFIX):
+        yield "The dataset is a drawn sample: the published figures, which are of real data, do not compare."
 
 
 def _dropped(run: RunSummary) -> Iterator[str]:
