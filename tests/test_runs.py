@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from visionjobs.cli.run import continued_spec
 from visionjobs.errors import FinalError, SupersededError, UserError
 from visionjobs.jobfile import find_job, load_job
@@ -113,7 +114,7 @@ def test_history_is_merged_over_attempts(run: Run) -> None:
 
 def test_record_that_was_cut_off_is_named(run: Run) -> None:
     run.store.write("record.json", '{"state": ')
-    with pytest.raises(UserError, match="record.json is not valid JSON"):
+    with pytest.raises(UserError, match=r"record\.json is not valid JSON"):
         run.record()
 
 

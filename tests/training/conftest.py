@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tiny import draw_tiny
+
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.storage import Store, open_store
 

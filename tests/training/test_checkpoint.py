@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_here
+
 from visionjobs.errors import SupersededError
 from visionjobs.runs import Attempt
 from visionjobs.storage import Store

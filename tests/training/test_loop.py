@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_here
+
 from visionjobs.runs import read_progress
 from visionjobs.storage import Store
 from visionjobs.tasks.classification import Classification

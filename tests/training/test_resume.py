@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_here, train_in_processes
+
 from visionjobs.runs import read_rows
 from visionjobs.storage import Store
 from visionjobs.training.loop import Loop
@@ -82,7 +83,14 @@ def test_more_epochs_continue_where_the_run_ended(root: Store) -> None:
     assert_same_bits(final_weights(whole.run), final_weights(attempt.run))
 
 
-@pytest.mark.parametrize("sets", [PLAIN, DROPOUT + AUGMENTED, BATCH_NORM], ids=["plain", "dropout_augmented", "bn"])
+@pytest.mark.parametrize(
+    "sets",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(DROPOUT + AUGMENTED, id="dropout_augmented", marks=pytest.mark.slow),
+        pytest.param(BATCH_NORM, id="batch_norm", marks=pytest.mark.slow),
+    ],
+)
 def test_two_workers_one_killed_with_9(root: Store, sets: tuple[str, ...]) -> None:
     spec = tiny_spec("resources.workers=2", *sets)
     whole, attempt = start_attempt(root, spec), start_attempt(root, spec)
@@ -94,8 +102,9 @@ def test_two_workers_one_killed_with_9(root: Store, sets: tuple[str, ...]) -> No
     assert_same_bits(final_weights(whole.run), final_weights(attempt.run))
 
 
+@pytest.mark.slow
 def test_three_workers_one_killed_with_9(root: Store) -> None:
-    """With more than two, a sum depends on the order in which gradients are bucketed (see Setup.connect)."""
+    """With more than two, a sum depends on the order in which gradients are bucketed (Setup._settle_buckets)."""
     spec = tiny_spec("resources.workers=3", "train.batch=12", "train.epochs=3")
     whole, attempt = start_attempt(root, spec), start_attempt(root, spec)
     train_in_processes(root, whole, spec, 3)
@@ -109,6 +118,8 @@ def test_two_workers_count_every_validation_sample_once(root: Store) -> None:
     spec = tiny_spec("train.epochs=1")
     attempt = start_attempt(root, spec)
     alone = train_here(root, attempt, spec)
-    both = train_in_processes(root, attempt.run.claim("attempt", {}), tiny_spec("train.epochs=1", "resources.workers=2"), 2)
+    both = train_in_processes(
+        root, attempt.run.claim("attempt", {}), tiny_spec("train.epochs=1", "resources.workers=2"), 2
+    )
     assert both.metrics["confusion_matrix"] == alone.metrics["confusion_matrix"]
     assert both.metrics["nll"] == pytest.approx(alone.metrics["nll"], abs=1e-6)

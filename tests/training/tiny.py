@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import torch
+from PIL import Image
+
 from visionjobs.jobfile import build_spec, with_sets
-from visionjobs.runs import Attempt, create_run
-from visionjobs.runs import Run
+from visionjobs.runs import Attempt, Run, create_run
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
 from visionjobs.training.checkpoint import decode_state, load_newest

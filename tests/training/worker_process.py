@@ -8,6 +8,7 @@ import signal
 import sys
 
 import torch.distributed as dist
+
 from visionjobs.training.loop import Loop
 from visionjobs.training.worker_main import worker_main
 

@@ -15,7 +15,7 @@ def list_jobs() -> None:
     folder = Settings.from_env().jobs
     names = job_names(folder)
     if not names:
-        raise UserError(f"There are no job files in {folder}/. Run this in the project's folder, or set VISIONJOBS_JOBS.")
+        raise UserError(f"There are no job files in {folder}/. Run this in the project, or set VISIONJOBS_JOBS.")
     table = Table("job", "task", "model", "dataset", "epochs", "published")
     for name in names:
         try:

@@ -29,7 +29,9 @@ class Candidate:
 
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete what is listed")] = False,
-    caches: Annotated[bool, typer.Option("--caches", help="also this machine's copies of datasets and weights")] = False,
+    caches: Annotated[
+        bool, typer.Option("--caches", help="also this machine's copies of datasets and weights")
+    ] = False,
 ) -> None:
     """Free storage: checkpoints and old attempts of finished runs, and with --caches this machine's copies.
 

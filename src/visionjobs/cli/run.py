@@ -19,7 +19,9 @@ from visionjobs.storage import Store, open_store
 
 def run(
     job: Annotated[str, typer.Argument(help="name of a job file in jobs/, or the path of one")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="change a key: train.epochs=3 (may be repeated)")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="change a key: train.epochs=3 (may be repeated)")
+    ] = None,
     run_id: Annotated[str | None, typer.Option("--run", help="continue this run instead of starting a new one")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="use the synthetic sample of the job's dataset")] = False,
 ) -> None:
@@ -60,8 +62,10 @@ def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id
         raise UserError(f'run {run_id} is of job "{stored.name}", not of "{path.stem}"')
     spec = continued_spec(stored, sets, run_id)
     current = load_job(path)
-    changed = differences(stored, current)
-    changed.pop("data.version", None)
+    pinned = (
+        ("data.version", "model.weights", "model.sha256") if current.model.weights != "random" else ("data.version",)
+    )
+    changed = {key: pair for key, pair in differences(stored, current).items() if key not in pinned}
     if changed:
         listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
         print_warning(f"{path} has changed since ({listed}); the run goes on with its stored spec")
@@ -82,11 +86,11 @@ def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
 
 
 def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None) -> Run:
-    from visionjobs.training.driver import pin_dataset, train_run
+    from visionjobs.training.driver import pin_inputs, train_run
 
     with RunView(err) as view:
         try:
-            return train_run(settings, root, pin_dataset(root, spec), existing, view.watcher())
+            return train_run(settings, root, spec if existing else pin_inputs(root, spec), existing, view.watcher())
         except KeyboardInterrupt:
             if view.run_id:
                 print_error(f"Interrupted. Continue with: visionjobs run {spec.name} --run {view.run_id}")

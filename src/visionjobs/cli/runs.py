@@ -18,7 +18,9 @@ from visionjobs.storage import open_store
 
 def list_runs(
     job: Annotated[str | None, typer.Option("--job", help="only runs of this job")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="only runs created on or after this date, 2026-01-31")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="only runs created on or after this date, 2026-01-31")
+    ] = None,
     sort: Annotated[str, typer.Option("--sort", help="date, job, or a key of metrics.json such as accuracy")] = "date",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run on stdout")] = False,
 ) -> None:
@@ -70,5 +72,7 @@ def _sort_key(sort: str, rows: list[dict[str, Any]]) -> Any:
         return lambda row: (row["job"], row["created"])
     known = sorted({key for row in rows for key in row["metrics"]})
     if rows and sort not in known:
-        raise UserError(f"--sort {sort}: expected date, job or a metric of these runs: {', '.join(known) or 'none yet'}")
+        raise UserError(
+            f"--sort {sort}: expected date, job or a metric of these runs: {', '.join(known) or 'none yet'}"
+        )
     return lambda row: (row["metrics"].get(sort) is not None, row["metrics"].get(sort) or 0.0)

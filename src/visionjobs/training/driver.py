@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError, error_from
-from visionjobs.models.weights import locate_weights
+from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.provenance import code_version, hardware
 from visionjobs.runs import Attempt, Run, create_run, now, read_progress
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
+from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import account, finalise
 from visionjobs.training.ray_workers import Share, resolve_share, train_on_ray
 from visionjobs.training.worker_main import Outcome, Work
@@ -33,10 +35,19 @@ class Watcher:
     stage: Callable[[str], None]
 
 
-def pin_dataset(root: Store, spec: JobSpec) -> JobSpec:
-    """The spec with the newest dataset's version written in. Raises UserError where it is missing."""
+def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
+    """The spec with what its names mean today: the dataset's version, a local weights file's full path and sha256.
+
+    Raises UserError where one of them is missing.
+    """
     manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"version": manifest.version})})
+    data = spec.data.model_copy(update={"version": manifest.version})
+    model = spec.model
+    source = job_source(spec)
+    if source is not None and source.kind == "local" and Path(source.origin).is_file():
+        sha256 = model.sha256 or sha256_of(Path(source.origin))
+        model = model.model_copy(update={"weights": source.origin, "sha256": sha256})
+    return spec.model_copy(update={"data": data, "model": model})
 
 
 def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher) -> Run:
@@ -48,7 +59,8 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     check_may_start(run, spec)
     conditional_writes = root.probe()
     find_dataset(root, spec.data.name, spec.data.version)
-    locate_weights(spec, root, settings.cache)
+    if run is None or not list_checkpoints(run):  # else they are in the checkpoint
+        locate_weights(spec, root, settings.cache)
     watcher.stage("starting Ray")
     with connect(settings) as connection:
         share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)

@@ -52,7 +52,23 @@ class Setup:
         if self.worker.world > 1:
             ids = [self.worker.device.index] if self.worker.device.type == "cuda" else None
             forward = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+        if self.worker.world > 2:
+            self._settle_buckets(forward)
         self.forward = torch.compile(forward) if self.spec.train.compile else forward
+
+    def _settle_buckets(self, forward: nn.Module) -> None:
+        """One pass whose gradients are thrown away.
+
+        DDP regroups its gradient buckets after the first backward pass, and from three workers on the order of a sum,
+        and so its last bits, depend on the grouping: it must not differ between a fresh and a resumed start.
+        """
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        height, width = self.spec.data.size
+        images = torch.zeros(2, 3, height, width, device=self.worker.device).to(memory_format=torch.channels_last)
+        forward(images).float().sum().backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(buffers[name])
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which outputs and loss are computed."""

@@ -90,16 +90,20 @@ def _work(work: Work, worker: Worker) -> Outcome:
 
 
 def _prepare(work: Work, worker: Worker) -> _Prepared:
-    """All that can fail for one worker alone: no collectives in here."""
+    """All that can fail for one worker alone: no collectives in here.
+
+    Weights and checkpoint are read by the main worker only: the others receive its state.
+    """
     root = open_store(work.storage, work.endpoint)
     attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
     spec = build_spec(work.spec, f"run {work.run_id}")
     attempt.check_not_superseded()
     cache = Path(work.cache)
     dataset = fetch(find_dataset(root, spec.data.name, spec.data.version), cache)
-    setup = set_up(spec, dataset, locate_weights(spec, root, cache), worker)
     warnings: list[str] = []
     newest = load_newest(attempt.run, warnings.append) if worker.is_main else None
+    weights = locate_weights(spec, root, cache) if worker.is_main and newest is None else None
+    setup = set_up(spec, dataset, weights, worker)
     return _Prepared(setup, attempt, newest[1] if newest else None, warnings)
 
 
