@@ -79,17 +79,17 @@ def test_the_temporary_folder_is_gone_afterwards(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("kind", ["raw.zip", "raw.tar", "raw.tar.gz"])
-@pytest.mark.parametrize("name", ["../evil.jpg", "ape/../../evil.jpg", "/tmp/evil.jpg", "..\\evil.jpg", "C:\\evil.jpg"])
+@pytest.mark.parametrize("name", ["../evil.jpg", "ape/../../evil.jpg", "/evil.jpg", "..\\evil.jpg", "C:\\evil.jpg"])
 def test_path_traversal_is_refused(tmp_path: Path, kind: str, name: str) -> None:
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
     archive = pack(inside / kind, {"ape/1.jpg": b"1", name: b"evil"})
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="evil.jpg") as caught, open_source(str(archive)):
+    with pytest.raises(UserError, match=r"evil\.jpg") as caught, open_source(str(archive)):
         pass
     assert str(archive) in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
-    assert not Path("/tmp/evil.jpg").exists()
+    assert not Path("/evil.jpg").exists()
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd"])

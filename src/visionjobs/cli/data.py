@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -81,9 +82,14 @@ def list_data() -> None:
     settings = Settings.from_env()
     found = list_datasets(open_store(settings.storage, settings.endpoint))
     if not found:
-        err.print(f"There are no datasets in {settings.storage}. To try everything: visionjobs data sample wildlife")
+        err.print(
+            f"There are no datasets in {settings.storage}. To try everything: visionjobs data sample wildlife",
+            soft_wrap=True,
+        )
         return
-    table = Table("name", "version", "layout", "images", "classes", "size", "MB", "rejected", "created (UTC)")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("name", "version", "layout", "images", "classes", "size", "MB", "rejected", "created (UTC)"):
+        table.add_column(title, no_wrap=title in ("name", "version"), overflow="fold")
     for ref in found:
         m = ref.manifest
         table.add_row(
@@ -113,6 +119,7 @@ def show(
         task = progress.add_task("Fetching", total=ref.manifest.bytes, visible="://" in ref.address)
         local = fetch(ref, settings.cache, lambda count: progress.advance(task, count))
     err.print(_counts(ref.manifest))
+    err.print(Text(f"from {ref.manifest.source}; {ref.manifest.rejected:,} files rejected"), soft_wrap=True)
     target = folder or settings.cache / "figures" / ref.manifest.name / ref.manifest.version
     try:
         draw_dataset(local, target)
@@ -151,10 +158,11 @@ def _stages() -> Iterator[OnProgress]:
 def _report(result: ImportResult) -> None:
     m = result.manifest
     if not result.new:
-        err.print(f"Nothing to do: the same import was made on {m.created[:10]}.")
+        err.print(f"Nothing to do: the same import was made on {m.created[:10]}.", soft_wrap=True)
     splits = ", ".join(f"{sum(counts.values()):,} {split}" for split, counts in m.counts.items())
     err.print(
-        f"{m.name} {m.version}: {m.images:,} images of {len(m.classes)} classes ({splits}), {m.bytes / 1e6:,.0f} MB"
+        f"{m.name} {m.version}: {m.images:,} images of {len(m.classes)} classes ({splits}), {m.bytes / 1e6:,.0f} MB",
+        soft_wrap=True,
     )
     if m.rejected:
         where = f"{result.store.address}/rejects.csv"
@@ -176,7 +184,7 @@ def _print_rejects(result: ImportResult) -> None:
 
 def _counts(m: Manifest) -> Table:
     """Images by class and split."""
-    table = Table("class", *m.counts, "all", title=f"{m.name} {m.version}", caption=f"from {m.source}")
+    table = Table("class", *m.counts, "all", title=f"{m.name} {m.version}")
     for name in m.classes:
         row = [counts[name] for counts in m.counts.values()]
         table.add_row(Text(name), *(f"{number:,}" for number in (*row, sum(row))))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from visionjobs.data.parallel import OnProgress, default_threads, ordered_map
 
-Field = npt.NDArray[np.float32]
+Field = npt.NDArray[np.floating]
 Coat = Callable[[Field, Field, np.random.Generator], Field]
 
 IMAGES = 72

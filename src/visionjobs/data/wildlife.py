@@ -208,11 +208,11 @@ def _check_classes(images: list[Packed], classes: list[str], rejects: list[Rejec
     problems = []
     for label, folder in enumerate(classes):
         if found[label] < 2:
-            why = "; ".join(f"{r.path}: {r.reason}" for r in rejects[:1000] if r.path.startswith(f"{folder}/"))
+            why = "; ".join([f"{r.path}: {r.reason}" for r in rejects if r.path.startswith(f"{folder}/")][:3])
             problems.append(
                 f"{raw.display}/{folder}: this class folder has {found[label] or 'no'} usable image"
                 f"{'' if found[label] == 1 else 's'}, and a split into training and validation needs at least 2. "
-                f"{why[:300]}".rstrip()
+                f"{why}".rstrip()
             )
     if problems:
         raise UserError("\n".join(problems))

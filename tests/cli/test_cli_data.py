@@ -1,0 +1,113 @@
+"""`visionjobs data ...` as a person types it: exit status, stdout, stderr, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def visionjobs(tmp_path: Path) -> Run:
+    """Runs the command in a storage of its own."""
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        places = {"VISIONJOBS_STORAGE": str(tmp_path / "storage"), "VISIONJOBS_CACHE": str(tmp_path / "cache")}
+        return subprocess.run(
+            [sys.executable, "-c", "from visionjobs.cli.app import main; main()", *arguments],
+            env={**os.environ, **places, "COLUMNS": "100", **env}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """2 classes of 10 images, and a text file."""
+    for label, name in enumerate(("ape", "bear")):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for number in range(10):
+            colour = (number * 20, label * 100, 50)
+            Image.new("RGB", (30 + number, 20), colour).save(tmp_path / "raw" / name / f"{number}.png")
+    (tmp_path / "raw" / "ape" / "notes.txt").write_text("no image")
+    return tmp_path / "raw"
+
+
+def test_import_list_show(visionjobs: Run, raw: Path, tmp_path: Path) -> None:
+    done = visionjobs("data", "import", "wildlife", str(raw), "--name", "zoo", "--size", "32", "48")
+    assert done.returncode == 0, done.stderr
+    (address,) = done.stdout.splitlines()
+    assert (Path(address) / "manifest.json").is_file()
+    assert Path(address).parent == tmp_path / "storage" / "datasets" / "zoo"
+    for text in ("ape/notes.txt", "not an image", "16 train, 4 val", f"{address}/rejects.csv"):
+        assert text in done.stderr
+
+    again = visionjobs("data", "import", "wildlife", str(raw), "--name", "zoo", "--size", "32", "48")
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert "Nothing to do" in again.stderr
+
+    listed = visionjobs("data", "list")
+    assert listed.returncode == 0
+    for text in ("zoo", Path(address).name, "32x48"):
+        assert text in listed.stderr
+
+    shown = visionjobs("data", "show", "zoo")
+    assert shown.returncode == 0, shown.stderr
+    assert "bear" in shown.stderr
+    folder = Path(shown.stdout.splitlines()[-1])
+    assert sorted(path.name for path in folder.iterdir()) == ["counts.png", "samples.png", "shares.png"]
+    for path in folder.iterdir():
+        with Image.open(path) as figure:
+            assert min(figure.size) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("import", "wildlif", "x"), 2, 'Did you mean "wildlife"?'),
+        (("import", "wildlife", "/no/such/folder"), 2, "there is no such folder or archive"),
+        (("import", "wildlife", "RAW", "--name", "No Good"), 2, "expected lower-case letters"),
+        (("import", "wildlife", "RAW", "--size", "8", "8"), 2, "16"),
+        (("import", "wildlife", "RAW", "--size", "32", "9999"), 2, "16 to 4096"),
+        (("sample", "camvid"), 2, "expected one of: wildlife"),
+        (("show", "wildlife"), 2, "visionjobs data import wildlife SOURCE"),
+        (("show", "wildlife-sample"), 2, "visionjobs data sample wildlife"),
+    ],
+)
+def test_mistakes(
+    visionjobs: Run, raw: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    done = visionjobs("data", *(str(raw) if argument == "RAW" else argument for argument in arguments))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "storage").rglob("*.*"))
+
+
+def test_an_empty_class_is_named_and_nothing_is_left(visionjobs: Run, raw: Path, tmp_path: Path) -> None:
+    (raw / "dodo").mkdir()
+    done = visionjobs("data", "import", "wildlife", str(raw))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{raw}/dodo: this class folder has no files" in done.stderr
+    assert not list((tmp_path / "storage").rglob("*.*"))
+
+
+def test_storage_that_cannot_be_written(visionjobs: Run, raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = visionjobs("data", "import", "wildlife", str(raw), VISIONJOBS_STORAGE=str(tmp_path / "file" / "storage"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_storage(visionjobs: Run) -> None:
+    done = visionjobs("data", "list")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "visionjobs data sample wildlife" in done.stderr
