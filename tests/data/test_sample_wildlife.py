@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from visionjobs.data.cache import LocalDataset, Split, fetch
 from visionjobs.data.catalog import DatasetRef
+from visionjobs.data.layouts import LAYOUTS
 from visionjobs.data.sample import ensure_sample, make_sample
 from visionjobs.data.sample_wildlife import COATS, IMAGES, draw_wildlife
 from visionjobs.data.wildlife import ImportResult
@@ -101,10 +104,17 @@ def test_ensure_sample_draws_once(made: ImportResult, root: Store) -> None:
     assert (ref.manifest, ref.address, stages) == (made.manifest, made.store.address, [])
 
 
-def test_ensure_sample_supplies_what_is_missing(tmp_path: Path, made: ImportResult) -> None:
-    ref = ensure_sample("wildlife", open_store(str(tmp_path)))
-    assert ref.manifest.version == made.manifest.version  # the drawing is the same every time
-    assert ref.manifest.shards == made.manifest.shards
+def test_ensure_sample_supplies_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = dataclasses.replace(LAYOUTS["wildlife"], draw_sample=partial(draw_wildlife, images=6))
+    monkeypatch.setitem(LAYOUTS, "wildlife", small)
+    stages: set[str] = set()
+    refs = [
+        ensure_sample("wildlife", open_store(str(tmp_path / name)), lambda stage, _done, _total: stages.add(stage))
+        for name in "ab"
+    ]
+    assert stages == {"Drawing", "Checking", "Packing"}
+    assert refs[0].manifest.images == 60
+    assert refs[0].manifest.shards == refs[1].manifest.shards  # the drawing is the same every time
 
 
 def test_drawing_follows_the_seed_and_not_the_threads(tmp_path: Path) -> None:
