@@ -28,8 +28,8 @@ from visionjobs.storage_s3_client import S3Connection
 from visionjobs.storage_s3_errors import explain_s3_error, is_conflict, is_unsupported
 
 TRANSFER = TransferConfig(
-    multipart_threshold=16 << 20,  # bytes; parts of the same size
-    multipart_chunksize=16 << 20,
+    multipart_threshold=8 << 20,  # bytes; parts of the same size, so that a slow server still answers for each in time
+    multipart_chunksize=8 << 20,
     max_concurrency=THREADS,
     num_download_attempts=3,
     preferred_transfer_client="classic",  # the same code path everywhere, AWS's own machines included

@@ -14,12 +14,12 @@ from visionjobs.errors import UserError
 from visionjobs.storage import THREADS
 
 CONFIG = Config(
-    # Five tries with waits of up to 1, 2, 4 and 8 s between them: a server that restarts is waited for, one that
-    # refuses connections is told within 15 s, one that never answers within about a minute. ("standard" mode waits
-    # less than a second in all.)
+    # Five tries with waits of up to 1, 2, 4 and 8 s between them ("standard" mode waits less than 1 s in all): a server
+    # that restarts is waited for, one that refuses connections is told within 15 s, one that takes them and never
+    # answers within 80 s.
     retries={"mode": "legacy", "total_max_attempts": 5},
     connect_timeout=5,  # seconds
-    read_timeout=12,  # seconds without a byte
+    read_timeout=15,  # seconds without a byte
     max_pool_connections=2 * THREADS,
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
