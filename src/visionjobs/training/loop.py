@@ -82,15 +82,8 @@ class Loop:
         """The rest of an epoch, from the current step on; then validation, a history row, and a checkpoint if due."""
         setup, spec = self.setup, self.setup.spec
         first = self.step % self.steps_per_epoch
-        order = epoch_order(len(setup.train), spec.data.copies, spec.train.seed, epoch)
-        plan = batch_plan(order, spec.train.batch, setup.worker.rank, setup.worker.world, first)
         monitor, waited = EpochMonitor(setup.worker.device), setup.train.wait_seconds
-        setup.model.train()
-        with closing(setup.train.batches(plan)) as batches:
-            for batch in batches:
-                self.train_step(batch)
-                self._after_step(epoch)
-        self._compare_notes()
+        self.train_epoch(epoch)
         speed = monitor.finish((self.steps_per_epoch - first) * spec.train.batch, setup.train.wait_seconds - waited)
         row = {"epoch": epoch, "step": self.step} | setup.task.train_row(setup.worker.sum(self.counts))
         for counts in self.counts.values():
@@ -102,7 +95,20 @@ class Loop:
         checkpoint = spec.train.checkpoint
         done = epoch + 1 if checkpoint.unit == "epochs" else self.step
         if self.step == self.total_steps or done % checkpoint.every == 0:
-            self._checkpoint(epoch, setup.task.score(row))
+            self.checkpoint(epoch, setup.task.score(row))
+
+    def train_epoch(self, epoch: int) -> None:
+        """The steps that are left of an epoch, without what follows them."""
+        setup, spec = self.setup, self.setup.spec
+        first = self.step % self.steps_per_epoch
+        order = epoch_order(len(setup.train), spec.data.copies, spec.train.seed, epoch)
+        plan = batch_plan(order, spec.train.batch, setup.worker.rank, setup.worker.world, first)
+        setup.model.train()
+        with closing(setup.train.batches(plan)) as batches:
+            for batch in batches:
+                self.train_step(batch)
+                self._after_step(epoch)
+        self._compare_notes()
 
     def train_step(self, batch: Batch) -> None:
         """One optimiser step. Nothing in here waits for the device."""
@@ -130,7 +136,7 @@ class Loop:
         if due or (within and within % SYNC_STEPS == 0):
             self._compare_notes()
         if due:
-            self._checkpoint(epoch, None)
+            self.checkpoint(epoch, None)
 
     def _compare_notes(self) -> None:
         """All workers stop at the same step, or none does: a loss was not finite, or a write of the main one failed."""
@@ -153,7 +159,8 @@ class Loop:
                 else SupersededError("stopped with the main worker")
             )
 
-    def _checkpoint(self, epoch: int, score: float | None) -> None:
+    def checkpoint(self, epoch: int, score: float | None) -> None:
+        """Have the state written, in the background. All workers call it at the same step."""
         setup = self.setup
         counts = setup.worker.gather(self.counts)
         if self.recorder:
