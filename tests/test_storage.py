@@ -276,6 +276,12 @@ def test_addresses_that_are_none(address: str):
         open_store(address)
 
 
+@pytest.mark.parametrize("address", ["s3://bucket//a", "s3://bucket/a/../b", "s3://bucket/.tmp-1"])
+def test_prefixes_that_no_key_can_have(address: str):
+    with pytest.raises(UserError, match="cannot name an object"):
+        open_store(address)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [("s3://bucket/", "s3://bucket"), ("s3://bucket/a/b//", "s3://bucket/a/b"), ("/data/x/", "/data/x")],

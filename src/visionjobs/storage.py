@@ -122,8 +122,11 @@ def open_store(address: str, endpoint: str | None = None) -> Store:
         from visionjobs.storage_folder import FolderStore
 
         return FolderStore(str(Path(address).expanduser().absolute()))
-    if scheme != "s3" or not rest.strip("/"):
+    bucket, _, prefix = rest.strip("/").partition("/")
+    if scheme != "s3" or not bucket:
         raise UserError(f"{address} is not a storage address; expected a folder or s3://bucket/prefix")
+    if prefix:
+        checked_key(prefix)
     from visionjobs.storage_s3 import S3Store  # boto3 takes 0.3 s: only for who needs it
     from visionjobs.storage_s3_client import S3Connection
 
