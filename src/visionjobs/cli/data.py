@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,17 +12,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from visionjobs.cli.console import byte_progress, counting_progress, err, out
+from visionjobs.cli.console import byte_progress, err, out, stage_progress
 from visionjobs.errors import UserError
 from visionjobs.settings import Settings
 from visionjobs.spec import DATASET_NAME
 from visionjobs.storage import Store, open_store
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from visionjobs.data.pack import Manifest
-    from visionjobs.data.parallel import OnProgress
     from visionjobs.data.wildlife import ImportResult
 
 SHOWN_REJECTS = 20
@@ -53,7 +48,7 @@ def import_data(
     if max(size) > 4096 or min(size) < 16:
         raise UserError(f"--size {size[0]} {size[1]}: expected 16 to 4096 pixels")
     root = _writable_root()
-    with _stages() as on_progress:
+    with stage_progress() as on_progress:
         result = chosen.import_raw(source, name, root, size=size, seed=seed, on_progress=on_progress)
     _report(result)
 
@@ -69,7 +64,7 @@ def sample(
 
     check_layout(layout)
     root = _writable_root()
-    with _stages() as on_progress:
+    with stage_progress() as on_progress:
         result = make_sample(layout, root, folder=folder, seed=seed, on_progress=on_progress)
     _report(result)
 
@@ -139,20 +134,6 @@ def _checked_name(name: str) -> str:
     if not re.fullmatch(DATASET_NAME, name):
         raise UserError(f"--name {name}: expected lower-case letters, digits, - and _, at most 63, such as my-animals")
     return name
-
-
-@contextmanager
-def _stages() -> Iterator[OnProgress]:
-    """A progress bar a stage."""
-    tasks: dict[str, TaskID] = {}
-    with counting_progress() as progress:
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done)
-
-        yield on_progress
 
 
 def _report(result: ImportResult) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from visionjobs.cli.console import err, out, print_error, print_warning
+from visionjobs.cli.console import err, out, print_error, print_warning, stage_progress
 from visionjobs.cli.run_view import RunView
 from visionjobs.errors import UserError
 from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
@@ -15,6 +15,9 @@ from visionjobs.runs import Run, open_run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences, is_changeable
 from visionjobs.storage import Store, open_store
+
+SAMPLES = {"classification": "wildlife"}
+"""Task -> the layout whose sample stands in for the job's dataset."""
 
 
 def run(
@@ -48,7 +51,8 @@ def _new(settings: Settings, root: Store, job: str, sets: list[str], sample: boo
     if sample:
         from visionjobs.data.sample import ensure_sample
 
-        manifest = ensure_sample(spec.data.name, root).manifest
+        with stage_progress() as on_progress:
+            manifest = ensure_sample(SAMPLES[spec.task], root, on_progress).manifest
         data = spec.data.model_copy(update={"name": manifest.name, "version": manifest.version})
         spec = spec.model_copy(update={"data": data})
     return _train(settings, root, spec, None)

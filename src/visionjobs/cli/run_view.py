@@ -7,13 +7,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from visionjobs.cli.console import print_warning
 
 if TYPE_CHECKING:
     from visionjobs.cluster.local import Connection
     from visionjobs.runs import Run
+    from visionjobs.storage import OnBytes
     from visionjobs.training.driver import Watcher
 
 PLAIN_SECONDS = 15.0
@@ -30,7 +40,7 @@ class RunView:
         self._warned: set[str] = set()
         self._plain_at = 0.0
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.completed}/{task.total}"),
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
@@ -48,7 +58,7 @@ class RunView:
         """For training/driver.py."""
         from visionjobs.training.driver import Watcher
 
-        return Watcher(self._started, self._progress, self._warn, self._stage)
+        return Watcher(self._started, self._progress, self._warn, self._stage, self._transfer)
 
     def _started(self, run: Run, connection: Connection) -> None:
         self.run_id = run.id
@@ -63,6 +73,13 @@ class RunView:
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal:
             self._say(text)
+
+    def _transfer(self, what: str, total: int) -> OnBytes:
+        """A bar over bytes; it shows nothing where nothing has to be fetched."""
+        task = self._bar.add_task(f"fetching {what}", total=total, visible=False)
+        if not self._console.is_terminal:
+            self._say(f"checking and fetching {what} ({total / 1e6:,.0f} MB)")
+        return lambda count: self._bar.update(task, advance=count, visible=True)
 
     def _progress(self, progress: dict[str, Any]) -> None:
         for text in progress.get("warnings", []):

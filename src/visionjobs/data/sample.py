@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from visionjobs.data.catalog import SAMPLE_SUFFIX, DatasetRef, find_dataset
+from visionjobs.data.catalog import SAMPLE_SUFFIX, DatasetRef, list_datasets
 from visionjobs.data.layouts import LAYOUTS
-from visionjobs.data.pack import FOLDER
 from visionjobs.data.parallel import OnProgress
 from visionjobs.data.wildlife import ImportResult
 from visionjobs.errors import UserError, nearest
@@ -17,8 +16,9 @@ from visionjobs.storage import Store
 def ensure_sample(layout: str, root: Store, on_progress: OnProgress | None = None) -> DatasetRef:
     """The dataset `<layout>-sample`: the one already in storage, else drawn and imported now."""
     name = f"{check_layout(layout)}{SAMPLE_SUFFIX}"
-    if root.folders(f"{FOLDER}/{name}"):
-        return find_dataset(root, name)
+    made = [ref for ref in list_datasets(root) if ref.manifest.name == name]
+    if made:
+        return made[-1]
     imported = make_sample(layout, root, on_progress=on_progress)
     return DatasetRef(imported.store, imported.manifest)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from visionjobs.cluster.local import Connection, connect
+from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError, error_from
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
@@ -18,7 +19,7 @@ from visionjobs.provenance import code_version, hardware
 from visionjobs.runs import Attempt, Run, create_run, now, read_progress
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
-from visionjobs.storage import Store
+from visionjobs.storage import OnBytes, Store
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import account, finalise
 from visionjobs.training.ray_workers import Share, resolve_share, train_on_ray
@@ -33,6 +34,7 @@ class Watcher:
     progress: Callable[[dict[str, Any]], None]
     warn: Callable[[str], None]
     stage: Callable[[str], None]
+    transfer: Callable[[str, int], OnBytes]
 
 
 def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
@@ -58,9 +60,11 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     """
     check_may_start(run, spec)
     conditional_writes = root.probe()
-    find_dataset(root, spec.data.name, spec.data.version)
+    dataset = find_dataset(root, spec.data.name, spec.data.version)
     if run is None or not list_checkpoints(run):  # else they are in the checkpoint
         locate_weights(spec, root, settings.cache)
+    # Into this node's cache, where the workers of a local Ray find it: here there is someone to show progress to.
+    fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
     watcher.stage("starting Ray")
     with connect(settings) as connection:
         share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
