@@ -10,7 +10,7 @@ from visionjobs.runs import read_progress
 from visionjobs.storage import Store
 from visionjobs.tasks.classification import Classification
 from visionjobs.training.checkpoint import list_checkpoints
-from visionjobs.training.loop import step_seed
+from visionjobs.training.loop import Loop, step_seed
 
 
 def test_learns_and_leaves_a_history(root: Store) -> None:
@@ -146,3 +146,29 @@ def test_step_seeds_differ() -> None:
     seeds = {step_seed(seed, step, rank) for seed in range(5) for step in range(200) for rank in range(4)}
     assert len(seeds) == 5 * 200 * 4
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_attempt_that_was_superseded_stops_and_writes_nothing_more(root: Store, monkeypatch) -> None:
+    spec = tiny_spec("train.epochs=4")
+    attempt = start_attempt(root, spec)
+    train_step = Loop.train_step
+
+    def claimed_by_another(self, batch):
+        if self.step == 7:
+            attempt.run.claim("attempt", {})
+        train_step(self, batch)
+
+    monkeypatch.setattr(Loop, "train_step", claimed_by_another)
+    outcome = train_here(root, attempt, spec)
+    assert outcome.exit_status == 5
+    assert "superseded by attempt 2" in outcome.error
+    assert max(info.step for info in list_checkpoints(attempt.run)) <= 7
+    assert [row["epoch"] for row in attempt.run.history()] == [0]
+
+
+@pytest.mark.slow
+def test_compiled_model_trains(root: Store) -> None:
+    spec = tiny_spec("train.compile=true", "train.epochs=4")
+    outcome = train_here(root, start_attempt(root, spec), spec)
+    assert outcome.error is None
+    assert outcome.metrics["accuracy"] >= 0.9
