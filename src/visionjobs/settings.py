@@ -36,7 +36,9 @@ class Settings:
         endpoint = env.get("AWS_ENDPOINT_URL") or None
         return cls(
             storage=storage,
-            storage_from_cluster=_absolute(env.get("VISIONJOBS_STORAGE_FROM_CLUSTER") or storage, "the cluster's"),
+            storage_from_cluster=_absolute(
+                env.get("VISIONJOBS_STORAGE_FROM_CLUSTER") or storage, "VISIONJOBS_STORAGE_FROM_CLUSTER"
+            ),
             endpoint=endpoint,
             endpoint_from_cluster=env.get("VISIONJOBS_ENDPOINT_FROM_CLUSTER") or endpoint,
             cache=Path(cache).expanduser().absolute(),
@@ -52,10 +54,9 @@ class Settings:
 
 
 def _absolute(address: str, variable: str) -> str:
-    address = address.strip().rstrip("/") or "/"
-    scheme, separator, rest = address.partition("://")
+    scheme, separator, rest = address.strip().partition("://")
     if not separator:
-        return str(Path(address).expanduser().absolute())
-    if scheme != "s3" or not rest:
+        return str(Path(address.strip()).expanduser().absolute())
+    if scheme != "s3" or not rest.strip("/"):
         raise UserError(f"{variable}: {address} is not a storage address; expected a folder or s3://bucket/prefix")
-    return address
+    return f"s3://{rest.strip('/')}"

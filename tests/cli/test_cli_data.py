@@ -22,7 +22,7 @@ def visionjobs(tmp_path: Path) -> Run:
         places = {"VISIONJOBS_STORAGE": str(tmp_path / "storage"), "VISIONJOBS_CACHE": str(tmp_path / "cache")}
         return subprocess.run(
             [sys.executable, "-c", "from visionjobs.cli.app import main; main()", *arguments],
-            env={**os.environ, **places, "COLUMNS": "100", **env}, capture_output=True, text=True, check=False,
+            env={**os.environ, **places, "COLUMNS": "60", **env}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     return run

@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from visionjobs.cluster import local, processes
-from visionjobs.cluster.local import LocalCluster, connect, living, ray_down, ray_up
+from visionjobs.cluster import processes
+from visionjobs.cluster.local import connect, living, ray_down, ray_up
+from visionjobs.cluster.local_state import LocalCluster, write_state
 from visionjobs.errors import UserError
 from visionjobs.settings import Settings
 
@@ -57,9 +58,9 @@ def cluster(settings: Settings, taken_port: int) -> Iterator[LocalCluster]:
 def get(url: str, token: str | None) -> tuple[int, bytes]:
     """Status and body of a GET with the token, or without one."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the cluster's own address)
+    request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, b""
@@ -134,11 +135,17 @@ def test_connect_joins_the_one_that_is_up(
     assert living(settings) == cluster  # the run's end is not the cluster's
 
 
-def test_connect_leaves_the_environment_as_it_was(cluster: LocalCluster, settings: Settings) -> None:
-    before = dict(os.environ)
-    with connect(settings):
-        assert os.environ["RAY_AUTH_MODE"] == "token"
-    assert dict(os.environ) == before
+def test_connect_leaves_environment_and_signals_as_they_were(cluster: LocalCluster, settings: Settings) -> None:
+    received: list[int] = []
+    before = dict(os.environ), signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    try:
+        with connect(settings):
+            assert os.environ["RAY_AUTH_MODE"] == "token"
+            os.kill(os.getpid(), signal.SIGTERM)  # Ray's own handlers would abort the process
+            assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before[1])
+    assert dict(os.environ) == before[0]
 
 
 def test_down_leaves_no_process_and_spares_others(cluster: LocalCluster, settings: Settings) -> None:
@@ -213,7 +220,7 @@ def test_without_ray_up_it_is_private_and_gone_afterwards(tmp_path: Path, ending
 def state_of(settings: Settings, cluster: LocalCluster) -> Path:
     path = settings.cache / "ray" / "state.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    local._write_state(settings, cluster)
+    write_state(settings, cluster)
     return path
 
 
@@ -250,6 +257,20 @@ def test_what_is_left_of_a_dead_cluster_is_ended(tmp_path: Path) -> None:
         left.kill()
         other.kill()
         other.wait()
+
+
+def test_folders_that_killed_processes_left_are_removed() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    theirs, ours = processes.new_folder(), processes.new_folder()
+    left = theirs.rename(theirs.with_name(f"vjray-{gone.pid}-left"))
+    (left / "log").write_text("")
+    another = processes.new_folder()
+    assert not left.exists()
+    assert ours.exists()
+    for folder in (ours, another):
+        processes.end(folder)
+        assert not folder.exists()
 
 
 def test_a_damaged_state_file_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

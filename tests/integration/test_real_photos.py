@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Project, kill_9, read_json
+
 from visionjobs.storage import Store, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

@@ -21,7 +21,7 @@ def on_s3(project: Project, private_seaweedfs, monkeypatch) -> tuple[Project, St
     address = f"{private_seaweedfs.address}/jobs"
     moved = Project(project.folder, address, private_seaweedfs.env)
     imported = moved.call(
-        "data", "import", "wildlife", str(project.folder / "raw"), "--name", "tiny", "--size", "128,128"
+        "data", "import", "wildlife", str(project.folder / "raw"), "--name", "tiny", "--size", "128", "128"
     )
     assert imported.returncode == 0, imported.stderr
     return moved, open_store(address)

@@ -82,15 +82,15 @@ def list_data() -> None:
             soft_wrap=True,
         )
         return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("name", "version", "layout", "images", "classes", "size", "MB", "rejected", "created (UTC)"):
-        table.add_column(title, no_wrap=title in ("name", "version"), overflow="fold")
+    titles = ("name", "version", "layout", "images", "classes", "size", "MB", "rejected", "created (UTC)")
+    table = Table(*titles, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for ref in found:
         m = ref.manifest
         table.add_row(
             m.name, m.version, m.layout, f"{m.images:,}", str(len(m.classes)), f"{m.size[0]}x{m.size[1]}",
             f"{m.bytes / 1e6:,.0f}", str(m.rejected), m.created[:19].replace("T", " "),
         )  # fmt: skip
+    err.width = max(err.width, 110)  # a version cut short could not be pinned
     err.print(table)
 
 

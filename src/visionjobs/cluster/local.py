@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import shutil
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -22,12 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
-from pydantic import TypeAdapter, ValidationError
-
 from visionjobs.cluster import processes
 from visionjobs.cluster.environment import credentials, environment, ray_env, ray_environment, worker_env
-from visionjobs.errors import UserError, VisionjobsError
+from visionjobs.cluster.local_state import LocalCluster, forget, lock, read_state, token_file, write_state
+from visionjobs.errors import VisionjobsError
 from visionjobs.settings import Settings
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -37,21 +34,6 @@ START_SECONDS = 120.0
 """Longest wait for Ray's processes, and then again for the dashboard."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LocalCluster:
-    """A Ray that stays up. address: host:port for `ray.init`; dashboard_url: http://host:port; folder: Ray's own
-    files and the mark of its processes; credentials: names of the credential variables that it was started with."""
-
-    address: str
-    dashboard_url: str
-    token_file: Path
-    folder: Path
-    credentials: tuple[str, ...]
-
-
-_STATE = TypeAdapter(LocalCluster)
 
 
 class Resources(NamedTuple):
@@ -75,17 +57,17 @@ def ray_up(settings: Settings, port: int = 6379, dashboard_port: int = 8265) -> 
 
     Raises VisionjobsError, with Ray's own last words and nothing left running, if it does not start.
     """
-    with _lock(settings):
+    with lock(settings):
         cluster = _find(settings)
         if cluster is None:
             cluster = _start(settings, _free_port(port, "Ray"), _free_port(dashboard_port, "the dashboard"))
-            _write_state(settings, cluster)
+            write_state(settings, cluster)
     return cluster
 
 
 def ray_down(settings: Settings) -> LocalCluster | None:
     """Stop the Ray that `ray_up` started, and no other; returns it when no process of it is left. None: none was up."""
-    with _lock(settings):
+    with lock(settings):
         cluster = _find(settings)
         if cluster is not None:
             _remove(settings, cluster)
@@ -94,7 +76,7 @@ def ray_down(settings: Settings) -> LocalCluster | None:
 
 def living(settings: Settings) -> LocalCluster | None:
     """The Ray that `ray_up` started, if it is alive. What is left of a dead one is removed, with a warning."""
-    with _lock(settings):
+    with lock(settings):
         return _find(settings)
 
 
@@ -106,8 +88,8 @@ def connect(settings: Settings, *, log_to_driver: bool = False) -> Iterator[Conn
     `ray_up` was started with, and are sent the addresses of now.
     Raises VisionjobsError if Ray does not start or does not answer.
     """
-    with _lock(settings):
-        cluster, token = _find(settings), _token_file(settings)
+    with lock(settings):
+        cluster, token = _find(settings), token_file(settings)
     env = worker_env(settings)
     with ray_environment(ray_env(token) | env):
         if cluster is None:
@@ -135,7 +117,7 @@ def _private(log_to_driver: bool) -> Iterator[str]:
     """A Ray for this block alone; gives the dashboard's URL. After a kill -9 of this process it ends by itself."""
     import ray
 
-    folder = _new_folder()
+    folder = processes.new_folder()
     try:
         # The mark stays set for the start only: a process that the run starts for itself is not Ray's.
         with environment({processes.MARK: str(folder)}):
@@ -150,7 +132,6 @@ def _private(log_to_driver: bool) -> Iterator[str]:
     finally:
         ray.shutdown()
         processes.end(folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ray_init(**options: Any) -> Any:
@@ -158,14 +139,18 @@ def _ray_init(**options: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        return ray.init(logging_level=logging.ERROR, **options)
+        context = ray.init(logging_level=logging.ERROR, **options)
     except (RuntimeError, OSError, RayError) as error:
         ray.shutdown()
         hint = "" if options["address"] == "local" else " Try `visionjobs ray-down`, then `visionjobs ray-up`."
         raise VisionjobsError(
             f"Ray ({options['address']}) does not start or answer: {_first_line(error)}.{hint}"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's own prints a stack trace and aborts
+    return context
 
 
 def _resources() -> Resources:
@@ -186,14 +171,13 @@ def _warn_of_credentials(cluster: LocalCluster) -> None:
 
 
 def _start(settings: Settings, port: int, dashboard_port: int) -> LocalCluster:
-    token, folder = _token_file(settings), _new_folder()
+    token, folder = token_file(settings), processes.new_folder()
     try:
         _ray_start(token, folder, port, dashboard_port)
         url = f"http://127.0.0.1:{dashboard_port}"
         _await_dashboard(url, token)
     except BaseException:  # Ctrl-C too
         processes.end(folder)
-        shutil.rmtree(folder, ignore_errors=True)
         raise
     return LocalCluster(f"127.0.0.1:{port}", url, token, folder, credentials())
 
@@ -251,59 +235,9 @@ def _free_port(wanted: int, what: str) -> int:
     raise VisionjobsError(f"There is no free port on 127.0.0.1 for {what}.")
 
 
-def _new_folder() -> Path:
-    """A folder for Ray's sockets and logs that nobody else can read; removed when that Ray ends."""
-    parent = tempfile.gettempdir()
-    if len(parent) > 20:  # a socket's path must stay under 104 bytes, and Ray adds about 84
-        parent = "/tmp"  # noqa: S108 (mkdtemp makes a private folder in it)
-    return Path(tempfile.mkdtemp(prefix="vjray-", dir=parent))
-
-
-def _token_file(settings: Settings) -> Path:
-    """The file that holds the token, made once. Call it under the lock.
-
-    Raises UserError if others can read it.
-    """
-    path = settings.cache / "ray" / "token"
-    if not path.exists():
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        Path(temporary).replace(path)
-    if path.stat().st_mode & 0o077:
-        raise UserError(
-            f"{path} may be read by other users, and it is the key to run anything here in your name. "
-            "Stop Ray (`visionjobs ray-down`) and delete the file; the next start makes another."
-        )
-    return path
-
-
-def _state_file(settings: Settings) -> Path:
-    return settings.cache / "ray" / "state.json"
-
-
-def _write_state(settings: Settings, cluster: LocalCluster) -> None:
-    path = _state_file(settings)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(_STATE.dump_json(cluster, indent=1))
-    temporary.replace(path)
-
-
-def _read_state(settings: Settings) -> LocalCluster | None:
-    path = _state_file(settings)
-    try:
-        return _STATE.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError:
-        log.warning("%s is damaged, and removed. If a Ray of yours is still up, end it by hand.", path)
-        path.unlink()
-        return None
-
-
 def _find(settings: Settings) -> LocalCluster | None:
     """The Ray of the state file, if it is alive. Call it under the lock."""
-    cluster = _read_state(settings)
+    cluster = read_state(settings)
     if cluster is None or processes.is_alive(cluster.folder):
         return cluster
     log.warning("the local Ray at %s has died; what is left of it is removed", cluster.address)
@@ -313,22 +247,7 @@ def _find(settings: Settings) -> LocalCluster | None:
 
 def _remove(settings: Settings, cluster: LocalCluster) -> None:
     processes.end(cluster.folder)
-    shutil.rmtree(cluster.folder, ignore_errors=True)
-    _state_file(settings).unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    """One ray-up, ray-down or look at the state at a time."""
-    folder = settings.cache / "ray"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with filelock.FileLock(folder / "lock", timeout=2 * START_SECONDS):
-            yield
-    except filelock.Timeout as error:
-        raise VisionjobsError(f"Another ray-up or ray-down holds {folder / 'lock'}. Wait for it, or end it.") from error
-    except OSError as error:
-        raise UserError(f"{folder} cannot be used: {error}. Set VISIONJOBS_CACHE to a folder of yours.") from error
+    forget(settings)
 
 
 def _first_line(error: BaseException) -> str:

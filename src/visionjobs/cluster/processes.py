@@ -1,8 +1,11 @@
-"""The processes of one Ray on this machine: found by a mark in their environment, ended without touching others."""
+"""The folder of one Ray on this machine and the processes that bear its name, ended without touching others."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +16,23 @@ from visionjobs.errors import VisionjobsError
 
 MARK = "RAY_TMPDIR"
 """Environment variable that names a Ray's folder. Each Ray of ours has a folder of its own, so it tells them apart."""
+
+
+def new_folder() -> Path:
+    """A folder for Ray's sockets and logs that nobody else can read; `end` removes it.
+
+    Its name tells who made it, so that those which a killed process left behind are removed here.
+    """
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > 11:  # a socket's path must stay under 104 bytes, and Ray adds about 70 to the folder's
+        parent = Path("/tmp")  # noqa: S108 (mkdtemp makes a private folder in it)
+    for folder in parent.glob("vjray-*-*"):
+        maker = re.fullmatch(r"vjray-(\d+)-.*", folder.name)
+        with suppress(OSError):  # removed meanwhile by another start
+            ours = folder.stat().st_uid == os.getuid()
+            if maker and ours and not psutil.pid_exists(int(maker[1])) and not ray_processes(folder):
+                shutil.rmtree(folder)
+    return Path(tempfile.mkdtemp(prefix=f"vjray-{os.getpid()}-", dir=parent))
 
 
 def ray_processes(folder: Path) -> set[psutil.Process]:
@@ -36,9 +56,9 @@ def is_alive(folder: Path) -> bool:
 
 
 def end(folder: Path) -> None:
-    """End every process of the Ray at `folder`. Returns when none is left; asks first, then kills.
+    """End every process of the Ray at `folder`, and remove the folder. Returns when none is left.
 
-    The raylet goes first, as long as the others can take its leave: it ends its own workers.
+    They are asked first, then killed. The raylet goes before the others, for it ends its own workers.
     Raises VisionjobsError with the process ids if some cannot be killed.
     """
     known = ray_processes(folder)  # listed before the raylet has gone, by whom its workers are found
@@ -47,6 +67,7 @@ def end(folder: Path) -> None:
     for _ in range(5):  # a process may have been started while the list was made
         left = {process for process in known if _runs(process)} | ray_processes(folder)
         if not left:
+            shutil.rmtree(folder, ignore_errors=True)
             return
         for process in left:
             with suppress(psutil.Error):

@@ -36,15 +36,14 @@ def find_dataset(root: Store, name: str, version: str = "newest") -> DatasetRef:
             return DatasetRef(store, read_manifest(store))
         except MissingObjectError as error:
             raise UserError(_no_version(root, name, version)) from error
-    found = _versions(root, name)
-    if not found:
-        raise UserError(_no_dataset(root, name))
-    return found[-1]
+    if found := versions(root, name):
+        return found[-1]
+    raise UserError(_no_dataset(root, name))
 
 
 def list_datasets(root: Store) -> list[DatasetRef]:
     """Every version of every dataset, by name, the newest of each name last."""
-    return [ref for name in root.folders(FOLDER) for ref in _versions(root, name)]
+    return [ref for name in root.folders(FOLDER) for ref in versions(root, name)]
 
 
 def supply_command(name: str) -> str:
@@ -57,8 +56,8 @@ def supply_command(name: str) -> str:
     return f"visionjobs data import {'|'.join(LAYOUTS)} SOURCE --name {name}"
 
 
-def _versions(root: Store, name: str) -> list[DatasetRef]:
-    """Whole datasets only (a folder without a manifest is an import that did not finish), oldest first."""
+def versions(root: Store, name: str) -> list[DatasetRef]:
+    """All versions of a dataset: whole datasets only (a folder without a manifest is an import that did not finish), oldest first."""
     found = []
     for version in root.folders(f"{FOLDER}/{name}"):
         store = dataset_store(root, name, version)
@@ -77,11 +76,11 @@ def _no_dataset(root: Store, name: str) -> str:
 
 
 def _no_version(root: Store, name: str, version: str) -> str:
-    versions = [ref.manifest.version for ref in _versions(root, name)]
-    if not versions:
+    there = [ref.manifest.version for ref in versions(root, name)]
+    if not there:
         return _no_dataset(root, name)
     return (
         f'There is no version "{version}" of the dataset "{name}" in {root.at(FOLDER, name).address}. '
-        f"The versions there are, newest last: {', '.join(versions)}.{nearest(version, versions)} "
+        f"The versions there are, newest last: {', '.join(there)}.{nearest(version, there)} "
         f'Give one of them, or "newest".'
     )

@@ -50,7 +50,7 @@ def counts_figure(manifest: Manifest) -> Figure:
 def shares_figure(manifest: Manifest) -> Figure:
     """A pie: each class's share of all images."""
     numbers = [sum(counts[name] for counts in manifest.counts.values()) for name in manifest.classes]
-    colours = mpl.colormaps["cividis"](np.linspace(0.25, 1, len(numbers)))  # light enough for black text
+    colours = mpl.colormaps["cividis"](np.linspace(0.5, 1, len(numbers)))  # light enough for black text
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.add_subplot()
     labels = [f"{name} ({number:,})" for name, number in zip(manifest.classes, numbers, strict=True)]
