@@ -108,6 +108,8 @@ def test_ensure_sample_supplies_what_is_missing(tmp_path: Path, monkeypatch: pyt
     small = dataclasses.replace(LAYOUTS["wildlife"], draw_sample=partial(draw_wildlife, images=6))
     monkeypatch.setitem(LAYOUTS, "wildlife", small)
     stages: set[str] = set()
+    store = open_store(str(tmp_path / "b" / "datasets" / "wildlife-sample" / "0123456789abcdef"))
+    store.write("images-00000.npy", b"an import that did not finish")
     refs = [
         ensure_sample("wildlife", open_store(str(tmp_path / name)), lambda stage, _done, _total: stages.add(stage))
         for name in "ab"

@@ -78,10 +78,14 @@ def progress(run: Path) -> dict[str, object]:
     return json.loads(files[-1].read_text()) if files else {}
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 300) -> None:
-    """Poll until `condition` is true."""
+def wait_until(
+    condition: Callable[[], object], what: str, seconds: float = 300, driver: subprocess.Popen[str] | None = None
+) -> None:
+    """Poll until `condition` is true; fails at once when `driver` ends before."""
     deadline = time.monotonic() + seconds
     while not condition():
+        if driver is not None and driver.poll() is not None:
+            raise AssertionError(f"ended while waiting for {what}: {driver.communicate()[1]}")
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.2)
 

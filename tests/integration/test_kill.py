@@ -31,13 +31,13 @@ def test_worker_killed_then_everything_killed(project: Project, workers: int, op
 
     before = set(project.runs())
     driver = project.start("run", "tiny", *sets(*options))
-    wait_until(lambda: set(project.runs()) - before, "the run folder")
+    wait_until(lambda: set(project.runs()) - before, "the run folder", driver=driver)
     (run,) = set(project.runs()) - before
-    wait_until(lambda: int(progress(run).get("step", 0)) >= 9, "step 9")
+    wait_until(lambda: int(progress(run).get("step", 0)) >= 9, "step 9", driver=driver)
     assert int(progress(run)["step"]) < STEPS - 30, "it must be killed in the middle"
     kill_9(project.workers()[-1:])
-    wait_until(lambda: progress(run).get("resumed_from_step"), "the workers' restart")
-    wait_until(lambda: int(progress(run)["step"]) >= 32, "step 32")
+    wait_until(lambda: progress(run).get("resumed_from_step"), "the workers' restart", driver=driver)
+    wait_until(lambda: int(progress(run)["step"]) >= 32, "step 32", driver=driver)
     assert int(progress(run)["step"]) < STEPS
     kill_9(project.processes())
     assert driver.wait() == -signal.SIGKILL
@@ -59,9 +59,9 @@ def test_worker_killed_then_everything_killed(project: Project, workers: int, op
 def test_ctrl_c_ends_cleanly_and_says_how_to_continue(project: Project) -> None:
     before = set(project.runs())
     driver = project.start("run", "tiny")
-    wait_until(lambda: set(project.runs()) - before, "the run folder")
+    wait_until(lambda: set(project.runs()) - before, "the run folder", driver=driver)
     (run,) = set(project.runs()) - before
-    wait_until(lambda: int(progress(run).get("step", 0)) >= 6, "step 6")
+    wait_until(lambda: int(progress(run).get("step", 0)) >= 6, "step 6", driver=driver)
     driver.send_signal(signal.SIGINT)
     _, told = driver.communicate(timeout=120)
     assert driver.returncode == 130

@@ -42,7 +42,9 @@ def test_two_workers_leave_a_complete_folder_and_no_secret(on_s3, private_seawee
 def test_server_gone_in_the_middle_and_back_again(on_s3, private_seaweedfs) -> None:
     project, store = on_s3
     driver = project.start("run", "tiny", "--set", "train.epochs=100")
-    wait_until(lambda: any(e.key.endswith("manifest.json") for e in store.entries("runs")), "a checkpoint")
+    wait_until(
+        lambda: any(e.key.endswith("manifest.json") for e in store.entries("runs")), "a checkpoint", driver=driver
+    )
     private_seaweedfs.stop()
     _, told = driver.communicate(timeout=400)
     assert driver.returncode == 4, told

@@ -57,7 +57,7 @@ def supply_command(name: str) -> str:
 
 
 def versions(root: Store, name: str) -> list[DatasetRef]:
-    """All versions of a dataset: whole datasets only (a folder without a manifest is an import that did not finish), oldest first."""
+    """All versions of a dataset, oldest first. A folder without a manifest is an import that did not finish."""
     found = []
     for version in root.folders(f"{FOLDER}/{name}"):
         store = dataset_store(root, name, version)

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from visionjobs.errors import StorageError, UserError
+from visionjobs.errors import StorageError, UserError, VisionjobsError
 from visionjobs.storage import Store
 
 FORMAT: Final = 1
@@ -267,7 +267,7 @@ class ShardWriter:
         try:
             if not self._store.exists(MANIFEST):
                 self._store.delete([*self._names, INDEX, REJECTS])
-        except StorageError as error:
+        except VisionjobsError as error:  # what made the import fail is the one to tell
             log.warning("%s: the unfinished import could not be deleted: %s", self._store.address, error)
 
     def _local(self, error: OSError) -> StorageError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from visionjobs.data.catalog import SAMPLE_SUFFIX, DatasetRef, list_datasets
+from visionjobs.data.catalog import SAMPLE_SUFFIX, DatasetRef, versions
 from visionjobs.data.layouts import LAYOUTS
 from visionjobs.data.parallel import OnProgress
 from visionjobs.data.wildlife import ImportResult
@@ -16,8 +16,7 @@ from visionjobs.storage import Store
 def ensure_sample(layout: str, root: Store, on_progress: OnProgress | None = None) -> DatasetRef:
     """The dataset `<layout>-sample`: the one already in storage, else drawn and imported now."""
     name = f"{check_layout(layout)}{SAMPLE_SUFFIX}"
-    made = [ref for ref in list_datasets(root) if ref.manifest.name == name]
-    if made:
+    if made := versions(root, name):
         return made[-1]
     imported = make_sample(layout, root, on_progress=on_progress)
     return DatasetRef(imported.store, imported.manifest)

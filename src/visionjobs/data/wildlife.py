@@ -57,8 +57,8 @@ def import_wildlife(
     The same files with the same parameters give the same version and the same shards to the byte, whatever the
     number of threads; if that version is already stored, nothing more is done. Files that cannot be used are left
     out and told in the result and in rejects.csv. Raises UserError where a class cannot be split into training and
-    validation, and leaves no dataset behind then, nor on Ctrl-C. `described` replaces the source's address in the
-    manifest.
+    validation, and leaves no dataset behind then, nor on Ctrl-C. Every file is read twice, so that neither memory nor
+    the local disk grows with the dataset. `described` replaces the source's address in the manifest.
     """
     threads = threads or default_threads()
     on_progress = on_progress or (lambda _stage, _done, _total: None)
