@@ -70,3 +70,19 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_continue(project: Project) -> None:
     assert read_json(run / "record.json")["state"] == "interrupted"
     wait_until(lambda: project.processes() == [], "the processes to end", 30)
     assert project.call("run", "tiny", "--run", run.name).returncode == 0
+
+
+def test_workers_that_die_too_often_end_the_attempt_but_not_the_run(project: Project) -> None:
+    before = set(project.runs())
+    driver = project.start("run", "tiny", *sets("limits.worker_failures=0"))
+    wait_until(lambda: set(project.runs()) - before, "the run folder", driver=driver)
+    (run,) = set(project.runs()) - before
+    wait_until(lambda: int(progress(run).get("step", 0)) >= 6, "step 6", driver=driver)
+    kill_9(project.workers())
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    assert "limits.worker_failures" in told
+    assert "Traceback" not in told
+    assert (run / "attempts" / "0001" / "error.txt").stat().st_size > 0
+    assert f"visionjobs run tiny --run {run.name}" in " ".join(told.split())
+    assert read_json(run / "record.json")["state"] == "interrupted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from visionjobs import __version__
 from visionjobs.cli import data, describe, jobs, prune, ray, run, runs, weights
-from visionjobs.cli.console import out, print_error
+from visionjobs.cli.console import WarningHandler, out, print_error
 from visionjobs.errors import VisionjobsError
 
 EXIT_STATUSES = (
@@ -51,6 +52,7 @@ def _root(
 
 def main() -> None:
     """Entry point: a message a person can act on, never a traceback, for every error that is not a bug."""
+    logging.getLogger("visionjobs").addHandler(WarningHandler())
     try:
         app()
     except VisionjobsError as error:

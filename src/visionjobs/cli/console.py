@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -36,6 +37,14 @@ def print_error(message: str) -> None:
 def print_warning(message: str) -> None:
     """The message after a yellow 'warning:'."""
     err.print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+
+
+class WarningHandler(logging.Handler):
+    """Shows the package's own log messages as warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print_warning(record.getMessage())
 
 
 def counting_progress() -> Progress:

@@ -9,7 +9,7 @@ import typer
 
 from visionjobs.cli.console import err, out, print_error, print_warning, stage_progress
 from visionjobs.cli.run_view import RunView
-from visionjobs.errors import UserError
+from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
 from visionjobs.runs import Run, open_run
 from visionjobs.settings import Settings
@@ -97,9 +97,17 @@ def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None)
             return train_run(settings, root, spec if existing else pin_inputs(root, spec), existing, view.watcher())
         except KeyboardInterrupt:
             if view.run_id:
-                print_error(f"Interrupted. Continue with: visionjobs run {spec.name} --run {view.run_id}")
+                print_error(f"Interrupted. {_how_to_continue(spec, view.run_id)}")
                 raise typer.Exit(130) from None
             raise
+        except VisionjobsError as error:
+            if view.run_id and not isinstance(error, FinalError | SupersededError):
+                raise type(error)(f"{error}\n{_how_to_continue(spec, view.run_id)}") from error
+            raise
+
+
+def _how_to_continue(spec: JobSpec, run_id: str) -> str:
+    return f"Continue with: visionjobs run {spec.name} --run {run_id}"
 
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:

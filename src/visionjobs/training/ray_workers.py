@@ -86,7 +86,8 @@ def train_on_ray(work: Work, share: Share, attempt: Attempt, spec: JobSpec) -> O
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
-        raise VisionjobsError(_reason(error, failures)) from error
+        attempt.write("error.txt", str(error))  # a private Ray's own logs end with it
+        raise VisionjobsError(f"{_reason(error, failures)}; in full in {attempt.store.address}/error.txt") from error
     return Outcome(**result.return_value)
 
 
@@ -103,4 +104,4 @@ def _reason(error: BaseException, failures: int) -> str:
     """The last line of what a worker raised, without Ray's frames around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
-    return f"the workers failed more than {failures} times (limits.worker_failures); the last time with: {last}"
+    return f"the workers failed more often than limits.worker_failures = {failures} allows, at last with: {last}"
