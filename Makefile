@@ -62,8 +62,8 @@ runs: $(INSTALLED)  ## list the runs in storage
 describe: need-JOB $(INSTALLED)  ## show a job with all its defaults and what its model costs: JOB=resnet
 	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
 
-bench: $(INSTALLED)  ## the side-by-side measurements; results go to benchmarks/results/
-	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
+bench: $(INSTALLED)  ## measure side by side, about 35 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
 clean:  ## delete caches and build outputs; .venv and the storage folder stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
