@@ -77,7 +77,7 @@ class Run:
     def claims(self) -> list[Claim]:
         """All claims, oldest first."""
         found = []
-        for name in self.store.folders("attempts"):
+        for name in self._numbers():
             claim = _read_json(self.store, f"attempts/{name}/claim.json")
             if claim is not None:
                 found.append(Claim(int(name), claim["kind"], claim["started"], claim["info"]))
@@ -97,12 +97,15 @@ class Run:
                 wanted += 1
 
     def _next_number(self) -> int:
-        return max((int(name) for name in self.store.folders("attempts") if name.isdigit()), default=0) + 1
+        return max(map(int, self._numbers()), default=0) + 1
+
+    def _numbers(self) -> list[str]:
+        return [name for name in self.store.folders("attempts") if name.isdigit()]
 
     def history(self) -> list[dict[str, Any]]:
         """One row an epoch, merged over the attempts: where two wrote the same epoch, the newer counts."""
         rows: dict[int, dict[str, Any]] = {}
-        for name in self.store.folders("attempts"):
+        for name in self._numbers():
             for row in read_rows(self.store.at("attempts", name)):
                 rows[int(row["epoch"])] = row
         return [rows[epoch] for epoch in sorted(rows)]
@@ -167,8 +170,8 @@ def open_run(root: Store, run_id: str) -> Run:
 
 
 def run_ids(root: Store) -> list[str]:
-    """Ids of all runs in a storage root, sorted."""
-    return root.folders("runs")
+    """Ids of all runs in a storage root, sorted. Folders with other names are not ours."""
+    return [name for name in root.folders("runs") if RUN_ID.match(name)]
 
 
 def read_rows(attempt_store: Store) -> list[dict[str, Any]]:
@@ -177,7 +180,10 @@ def read_rows(attempt_store: Store) -> list[dict[str, Any]]:
         text = attempt_store.read("metrics.jsonl").decode()
     except MissingObjectError:
         return []
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise UserError(f"{attempt_store.address}/metrics.jsonl is not valid JSON lines ({error})") from error
 
 
 def dump_rows(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -31,7 +31,7 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
         """Read VISIONJOBS_* and AWS_ENDPOINT_URL; relative folders become absolute (a Ray worker's cwd is Ray's)."""
-        storage = _absolute(env.get("VISIONJOBS_STORAGE", "storage"), "VISIONJOBS_STORAGE")
+        storage = _absolute(env.get("VISIONJOBS_STORAGE") or "storage", "VISIONJOBS_STORAGE")
         cache = env.get("VISIONJOBS_CACHE") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache", "visionjobs"))
         endpoint = env.get("AWS_ENDPOINT_URL") or None
         return cls(
@@ -41,8 +41,8 @@ class Settings:
             ),
             endpoint=endpoint,
             endpoint_from_cluster=env.get("VISIONJOBS_ENDPOINT_FROM_CLUSTER") or endpoint,
-            cache=Path(cache).expanduser().absolute(),
-            jobs=Path(env.get("VISIONJOBS_JOBS", "jobs")).expanduser().absolute(),
+            cache=_folder(cache, "VISIONJOBS_CACHE"),
+            jobs=_folder(env.get("VISIONJOBS_JOBS") or "jobs", "VISIONJOBS_JOBS"),
         )
 
     def as_cluster_env(self) -> dict[str, str]:
@@ -56,7 +56,14 @@ class Settings:
 def _absolute(address: str, variable: str) -> str:
     scheme, separator, rest = address.strip().partition("://")
     if not separator:
-        return str(Path(address.strip()).expanduser().absolute())
+        return str(_folder(address.strip(), variable))
     if scheme != "s3" or not rest.strip("/"):
         raise UserError(f"{variable}: {address} is not a storage address; expected a folder or s3://bucket/prefix")
     return f"s3://{rest.strip('/')}"
+
+
+def _folder(path: str, variable: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # no such user, or one without a home, as in many containers
+        raise UserError(f"{variable}: {path}: whose home folder that is cannot be told; give a full path") from error

@@ -16,7 +16,7 @@ task: classification
 model: {name: convnet}
 data: {name: tiny, size: [128, 128]}
 train: {epochs: 12, batch: 8, checkpoint: {every: 5, unit: steps}}
-resources: {cpus: 1}
+resources: {cpus: 1, gpus: 0}
 published:
   accuracy: {value: 0.9, source: "a made-up table, page 3"}
 """

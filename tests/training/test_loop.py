@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_here
@@ -155,6 +157,8 @@ def test_attempt_that_was_superseded_stops_and_writes_nothing_more(root: Store, 
 
     def claimed_by_another(self, batch):
         if self.step == 7:
+            while not attempt.run.history():  # the row of the first epoch is written beside the training
+                time.sleep(0.01)
             attempt.run.claim("attempt", {})
         train_step(self, batch)
 

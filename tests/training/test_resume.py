@@ -16,7 +16,7 @@ BATCH_NORM = ("model.name=resnet18", "train.batch=16")
 
 
 class Killed(BaseException):
-    """Ends the loop at a step, as a kill would: nothing more is written."""
+    """Ends the loop at a step. What was handed to the recorder is still written; the process tests lose that too."""
 
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

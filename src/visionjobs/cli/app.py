@@ -58,9 +58,3 @@ def main() -> None:
     except VisionjobsError as error:
         print_error(str(error))
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print_error("Interrupted.")
-        sys.exit(130)
-    except BrokenPipeError:  # `visionjobs runs | head`
-        sys.stderr.close()
-        sys.exit(0)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from visionjobs.cli.console import err
-from visionjobs.runs import Run, open_run, run_ids
+from visionjobs.cli.console import err, print_warning
+from visionjobs.errors import UserError
+from visionjobs.runs import open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Entry, Store, open_store
 
@@ -36,10 +37,11 @@ def prune(
     """Free storage: checkpoints and old attempts of finished runs, and with --caches this machine's copies.
 
     Weights, metrics, history, report and record of a run always stay. A run that may be continued keeps everything.
+    A finished run whose checkpoints are gone can no longer be trained further.
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    found = [item for run_id in run_ids(root) for item in _of_run(open_run(root, run_id))]
+    found = [item for run_id in run_ids(root) for item in _of_run(root, run_id)]
     found += _caches(settings.cache) if caches else []
     if not found:
         err.print("There is nothing to prune.")
@@ -57,9 +59,14 @@ def prune(
     err.print(f"Deleted {total}.")
 
 
-def _of_run(run: Run) -> list[Candidate]:
+def _of_run(root: Store, run_id: str) -> list[Candidate]:
     """Of a finished run: the checkpoints, and Ray's own files. The claims and histories stay: they are the record."""
-    state = run.record().get("state")
+    try:
+        run = open_run(root, run_id)
+        state = run.record().get("state")
+    except UserError as error:
+        print_warning(f"{error} It is left alone.")
+        return []
     if state not in ("complete", "failed"):
         return []
     groups: dict[str, list[Entry]] = {}

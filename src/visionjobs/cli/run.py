@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -35,7 +37,9 @@ def run(
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
+            signal.signal(name, _interrupt)
     if run_id is None:
         finished = _new(settings, root, job, sets or [], sample)
     else:
@@ -55,25 +59,32 @@ def _new(settings: Settings, root: Store, job: str, sets: list[str], sample: boo
             manifest = ensure_sample(SAMPLES[spec.task], root, on_progress).manifest
         data = spec.data.model_copy(update={"name": manifest.name, "version": manifest.version})
         spec = spec.model_copy(update={"data": data})
-    return _train(settings, root, spec, None)
+    return _train(settings, root, spec, None, job)
 
 
 def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id: str) -> Run:
     existing = open_run(root, run_id)
     stored = existing.spec()
-    path = find_job(job, settings.jobs)
-    if path.stem != stored.name:
-        raise UserError(f'run {run_id} is of job "{stored.name}", not of "{path.stem}"')
-    spec = continued_spec(stored, sets, run_id)
-    current = load_job(path)
-    pinned = (
-        ("data.version", "model.weights", "model.sha256") if current.model.weights != "random" else ("data.version",)
-    )
-    changed = {key: pair for key, pair in differences(stored, current).items() if key not in pinned}
+    if Path(job).stem != stored.name:
+        raise UserError(f'run {run_id} is of job "{stored.name}", not of "{Path(job).stem}"')
+    agreed = [f"{key}={json.dumps(new)}" for key, (_, new) in existing.record().get("changes", {}).items()]
+    spec = continued_spec(stored, [*agreed, *sets], run_id)
+    _tell_of_changed_file(settings, job, stored)
+    return _train(settings, root, spec, existing, job)
+
+
+def _tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
+    """The run's own spec counts, so a file that is gone or broken by now is no obstacle."""
+    try:
+        path = find_job(job, settings.jobs)
+        current = load_job(path)
+    except UserError:
+        return
+    pinned = ("data.version", "model.weights", "model.sha256")
+    changed = {key: pair for key, pair in differences(current, stored).items() if key not in pinned}
     if changed:
-        listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
-        print_warning(f"{path} has changed since ({listed}); the run goes on with its stored spec")
-    return _train(settings, root, spec, existing)
+        listed = ", ".join(f"{key}: {old} there, {new} here" for key, (old, new) in changed.items())
+        print_warning(f"the run's own spec counts; {path} differs from it ({listed})")
 
 
 def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
@@ -89,27 +100,23 @@ def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
     return spec
 
 
-def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None) -> Run:
+def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None, job: str) -> Run:
     from visionjobs.training.driver import pin_inputs, train_run
 
     with RunView(err) as view:
         try:
             return train_run(settings, root, spec if existing else pin_inputs(root, spec), existing, view.watcher())
         except KeyboardInterrupt:
-            if view.run_id:
-                print_error(f"Interrupted. {_how_to_continue(spec, view.run_id)}")
-                raise typer.Exit(130) from None
-            raise
+            how = f" Continue with: visionjobs run {job} --run {view.run_id}" if view.run_id else ""
+            print_error(f"Interrupted.{how}")
+            raise typer.Exit(130) from None
         except VisionjobsError as error:
-            if view.run_id and not isinstance(error, FinalError | SupersededError):
-                raise type(error)(f"{error}\n{_how_to_continue(spec, view.run_id)}") from error
+            if view.run_id and not isinstance(error, FinalError | SupersededError | UserError):
+                hint = f"Continue with: visionjobs run {job} --run {view.run_id}"
+                raise type(error)(f"{error}\n{hint}") from error
             raise
-
-
-def _how_to_continue(spec: JobSpec, run_id: str) -> str:
-    return f"Continue with: visionjobs run {spec.name} --run {run_id}"
 
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
-    """SIGTERM ends like Ctrl-C: cleanly, with the record written."""
+    """SIGTERM, or the end of the terminal, ends like Ctrl-C: cleanly, with the record written."""
     raise KeyboardInterrupt

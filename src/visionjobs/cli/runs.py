@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from visionjobs.cli.console import err, out
+from visionjobs.cli.console import err, out, print_warning
 from visionjobs.errors import UserError
-from visionjobs.runs import Run, open_run, run_ids
+from visionjobs.runs import Claim, Run, open_run, read_progress, run_ids
 from visionjobs.settings import Settings
-from visionjobs.storage import open_store
+from visionjobs.storage import Store, open_store
+
+SILENT_SECONDS = 600
+"""A run writes its progress at least once an epoch; starting the workers takes half a minute."""
 
 
 def list_runs(
@@ -25,11 +29,14 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run on stdout")] = False,
 ) -> None:
     """List the runs in storage by job, date or metric."""
+    if since is not None:
+        _checked_date(since)
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
     with ThreadPoolExecutor(16) as pool:  # each takes a few reads from storage
-        rows = list(pool.map(lambda run_id: describe_run(open_run(root, run_id)), run_ids(root)))
-    rows = [row for row in rows if (job is None or row["job"] == job) and (since is None or row["created"] >= since)]
+        found = pool.map(lambda run_id: describe_run(root, run_id), run_ids(root))
+        readable = [row for row in found if row is not None]
+    rows = [row for row in readable if job in (None, row["job"]) and (since is None or row["created"] >= since)]
     rows.sort(key=_sort_key(sort, rows))
     if as_json:
         for row in rows:
@@ -46,23 +53,49 @@ def list_runs(
     err.print(table if rows else f"There are no such runs in {root.address}.")
 
 
-def describe_run(run: Run) -> dict[str, Any]:
-    """One run's row: identity, state and its single-number metrics."""
+def describe_run(root: Store, run_id: str) -> dict[str, Any] | None:
+    """One run's row: identity, state and its single-number metrics. None, with a warning, where it cannot be read."""
+    try:
+        return _row(open_run(root, run_id))
+    except UserError as error:
+        print_warning(str(error))
+        return None
+
+
+def _row(run: Run) -> dict[str, Any]:
     spec, record = run.spec(), run.record()
+    claims = run.claims()
+    state = record.get("state", "not started")
+    if state == "running" and claims:
+        state = _last_seen(run, claims[-1])
     metrics = (run.metrics() or {}).get("metrics", {})
     return {
         "run": run.id,
         "job": spec.name,
         "dataset": spec.data.name,
-        "state": record.get("state", "not started"),
+        "state": state,
         "message": record.get("message"),
         "epochs": record.get("epochs", spec.train.epochs),
-        "attempts": sum(claim.kind == "attempt" for claim in run.claims()),
+        "attempts": sum(claim.kind == "attempt" for claim in claims),
         "created": record.get("created", ""),
         "gpu_hours": record.get("gpu_hours"),
         "metrics": {key: value for key, value in metrics.items() if isinstance(value, (int, float))},
         "address": run.store.address,
     }
+
+
+def _last_seen(run: Run, claim: Claim) -> str:
+    """A run that was killed could not say so: tell how long nothing has been heard of it."""
+    progress = read_progress(run.store.at("attempts", f"{claim.number:04}")) or {}
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(progress.get("updated", claim.started))).total_seconds()
+    return "running" if seconds < SILENT_SECONDS else f"silent for {timedelta(seconds=int(seconds))}"
+
+
+def _checked_date(text: str) -> None:
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--since {text}: expected a date such as 2026-01-31") from error
 
 
 def _sort_key(sort: str, rows: list[dict[str, Any]]) -> Any:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Resources(NamedTuple):
-    """What the cluster has in all."""
+    """CPUs and GPUs, of the cluster in all or not held by a run at the moment."""
 
     cpus: int
     gpus: int
@@ -50,6 +50,12 @@ class Connection:
     private: bool
     dashboard_url: str
     resources: Resources
+
+    def free(self) -> Resources:
+        """What no run holds at the moment."""
+        import ray
+
+        return _counted(ray.available_resources())
 
 
 def ray_up(settings: Settings, port: int = 6379, dashboard_port: int = 8265) -> LocalCluster:
@@ -156,8 +162,11 @@ def _ray_init(**options: Any) -> Any:
 def _resources() -> Resources:
     import ray
 
-    total = ray.cluster_resources()
-    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+    return _counted(ray.cluster_resources())
+
+
+def _counted(resources: Mapping[str, float]) -> Resources:
+    return Resources(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
 def _warn_of_credentials(cluster: LocalCluster) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from visionjobs.errors import MissingObjectError
+from visionjobs.errors import MissingObjectError, StorageError
 from visionjobs.runs import Attempt, Run
 
 KEEP_NEWEST = 2
@@ -45,9 +45,8 @@ def save_checkpoint(
     """
     name = f"step-{step:09}"
     path = scratch / f"{attempt.run.id}-{attempt.number}-{name}.pt"
-    scratch.mkdir(parents=True, exist_ok=True)
     try:
-        torch.save(state, path)
+        _write(state, path)
         info = CheckpointInfo(
             f"attempts/{attempt.number:04}/checkpoints/{name}", step, epoch, score, _sha256(path), path.stat().st_size
         )
@@ -61,14 +60,15 @@ def save_checkpoint(
 
 
 def list_checkpoints(run: Run) -> list[CheckpointInfo]:
-    """Checkpoints with a manifest that were not set aside, by step; of equal steps the older attempt's first."""
-    keys = {entry.key for entry in run.store.entries("attempts")}
+    """The checkpoints that have a manifest, by step; of equal steps the older attempt's first."""
     found = []
-    for key in sorted(keys):
+    for key in [entry.key for entry in run.store.entries("attempts")]:
         folder, _, file = key.rpartition("/")
-        if file == "manifest.json" and "/checkpoints/" in key and f"{folder}/damaged.json" not in keys:
+        if file == "manifest.json" and "/checkpoints/" in key:
             try:
                 found.append(CheckpointInfo(**json.loads(run.store.read(key))))
+            except MissingObjectError:  # thinned out since it was listed
+                continue
             except (ValueError, TypeError) as error:
                 _set_aside(run, folder, f"manifest.json cannot be read: {error}")
     return sorted(found, key=lambda info: (info.step, info.key))
@@ -110,7 +110,9 @@ def _verify(run: Run, info: CheckpointInfo) -> tuple[str | None, bytes]:
 
 
 def _set_aside(run: Run, key: str, problem: str) -> None:
+    """Without a manifest it is no checkpoint any more; saved again, it is one."""
     run.store.write(f"{key}/damaged.json", json.dumps({"problem": problem}))
+    run.store.delete([f"{key}/manifest.json"])
 
 
 def _thin_out(attempt: Attempt) -> None:
@@ -124,6 +126,17 @@ def _thin_out(attempt: Attempt) -> None:
         if info.key not in keep:
             attempt.run.store.delete([f"{info.key}/manifest.json"])
             attempt.run.store.delete([f"{info.key}/state.pt"])
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path)
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+        raise StorageError(
+            f"{path.parent}: the checkpoint could not be written there before it is stored ({error}): make room, or "
+            "set VISIONJOBS_CACHE to another disk"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

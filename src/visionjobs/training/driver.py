@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
-from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError, error_from
+from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError, error_from
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.provenance import code_version, hardware
 from visionjobs.runs import Attempt, Run, create_run, now, read_progress
@@ -22,8 +24,11 @@ from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import OnBytes, Store
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import account, finalise
-from visionjobs.training.ray_workers import Share, resolve_share, train_on_ray
+from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
+from visionjobs.training.setup import check_batch, check_precision
 from visionjobs.training.worker_main import Outcome, Work
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,22 +63,16 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     Everything that can be checked is checked before the run folder is made. Raises FinalError for a failure that
     would repeat, other VisionjobsErrors for one after which the run may be continued.
     """
-    check_may_start(run, spec)
-    conditional_writes = root.probe()
-    dataset = find_dataset(root, spec.data.name, spec.data.version)
-    if run is None or not list_checkpoints(run):  # else they are in the checkpoint
-        locate_weights(spec, root, settings.cache)
-    # Into this node's cache, where the workers of a local Ray find it: here there is someone to show progress to.
-    fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
+    warnings = _check_inputs(settings, root, spec, run, watcher)
     watcher.stage("starting Ray")
     with connect(settings) as connection:
         share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
+        check_free(share, connection)
+        check_precision(spec, bool(share.gpus))
         run = run or create_run(root, spec)
         attempt = run.claim("attempt", _info(share))
         watcher.started(run, connection)
-        warnings = ([warning] if warning else []) + _changes_since(run, attempt)
-        if not conditional_writes:
-            warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
+        warnings += ([warning] if warning else []) + _changes_since(run, attempt)
         for text in warnings:
             watcher.warn(text)
         work = Work(
@@ -86,20 +85,48 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
             threads=share.cpus,
             use_gpu=bool(share.gpus),
         )
-        try:
-            _record_start(attempt, spec, warnings)
-            outcome = _watch(partial(train_on_ray, work, share, attempt, spec), attempt, spec, watcher)
-            if outcome.error is not None:
-                raise error_from(outcome.error, outcome.exit_status)
-            watcher.stage("writing weights, metrics and report")
-            finalise(attempt, spec, outcome, watcher.warn)
-        except KeyboardInterrupt:
-            attempt.update_record(state="interrupted", **account(run))
-            raise
-        except VisionjobsError as error:
-            _record_failure(attempt, error)
-            raise
+        _record_start(attempt, spec, warnings)
+        _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher)
     return run
+
+
+def _check_inputs(settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher) -> list[str]:
+    """Storage, dataset and weights, before anything is made. Returns warnings."""
+    check_may_start(run, spec)
+    warnings = []
+    if not root.probe():
+        warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
+    dataset = find_dataset(root, spec.data.name, spec.data.version)
+    check_batch(spec, sum(dataset.manifest.counts["train"].values()))
+    checkpoints = list_checkpoints(run) if run else []
+    if run and not checkpoints and run.history():
+        warnings.append(f"run {run.id} has no checkpoint left: it starts from the beginning again")
+    if not checkpoints:  # else the weights are in the checkpoint
+        locate_weights(spec, root, settings.cache)
+    # Into this node's cache, where the workers of a local Ray find it: here there is someone to show progress to.
+    fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
+    return warnings
+
+
+def _to_the_end(attempt: Attempt, spec: JobSpec, train: Callable[[], Outcome], watcher: Watcher) -> None:
+    """Train, finalise, and record how it ended, whatever that was."""
+    holder = attempt  # who may write the record
+    try:
+        outcome = _watch(train, attempt, spec, watcher)
+        watcher.stage("writing weights, metrics and report")
+        holder = attempt.run.claim("finaliser", {"attempt": attempt.number}, number=attempt.number + 1)
+        finalise(holder, spec, outcome, watcher.warn)
+    except KeyboardInterrupt:
+        for name in (signal.SIGINT, signal.SIGTERM):  # a second one must not break off the cleaning up
+            signal.signal(name, signal.SIG_IGN)
+        _record_end(holder, "interrupted", "interrupted")
+        raise
+    except SupersededError:  # the record is the newer attempt's now
+        raise
+    except Exception as error:
+        state = "failed" if isinstance(error, FinalError) else "interrupted"
+        _record_end(holder, state, str(error) or type(error).__name__)
+        raise
 
 
 def check_may_start(run: Run | None, spec: JobSpec) -> None:
@@ -113,6 +140,16 @@ def check_may_start(run: Run | None, spec: JobSpec) -> None:
         raise UserError(
             f"run {run.id} is complete after {record['epochs']} epochs; to train it further, raise the epochs: "
             f"--set train.epochs={record['epochs'] + 5}"
+        )
+    newest = list_checkpoints(run)[-1:]
+    if newest and newest[0].epoch >= spec.train.epochs:
+        raise UserError(
+            f"train.epochs: {spec.train.epochs} is fewer than the {newest[0].epoch + 1} that run {run.id} has begun"
+        )
+    if record.get("state") == "complete" and not newest:
+        raise UserError(
+            f"run {run.id} is complete and its checkpoints were pruned: it cannot be trained further. A new run may "
+            f"start from its weights: --set model.weights={run.store.address}/weights/{spec.name}.pth"
         )
     attempts = sum(claim.kind == "attempt" for claim in run.claims())
     if attempts >= spec.limits.attempts:
@@ -141,7 +178,7 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
 
 
 def _watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher: Watcher) -> Outcome:
-    """Run `train` in a thread and show progress until it ends.
+    """Run `train` in a thread and show progress until it ends. Raises the error that the workers returned.
 
     In a thread, because Ray's own SIGINT handler, which it installs in the main thread only, ends with status 0.
     """
@@ -160,14 +197,21 @@ def _watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watche
     deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
     while thread.is_alive():
         thread.join(interval)
-        progress = read_progress(attempt.store)
+        try:
+            progress = read_progress(attempt.store)
+        except StorageError as error:  # only for show: the workers decide whether the run can go on
+            watcher.warn(str(error))
+            continue
         if progress is not None:
             watcher.progress(progress)
         if deadline is not None and time.monotonic() > deadline:
             raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
     if errors:
         raise errors[0]
-    return outcomes[0]
+    outcome = outcomes[0]
+    if outcome.error is not None:
+        raise error_from(outcome.error, outcome.exit_status)
+    return outcome
 
 
 def _info(share: Share) -> dict[str, Any]:
@@ -199,9 +243,12 @@ def _changes_since(run: Run, attempt: Attempt) -> list[str]:
     return warnings
 
 
-def _record_failure(attempt: Attempt, error: VisionjobsError) -> None:
-    """Final failures are not tried again; after others the run may be continued."""
-    if isinstance(error, SupersededError):  # the record is the newer attempt's now
-        return
-    state = "failed" if isinstance(error, FinalError) else "interrupted"
-    attempt.update_record(state=state, message=str(error), **account(attempt.run))
+def _record_end(holder: Attempt, state: str, message: str) -> None:
+    """How it ended: 'failed' is not tried again, 'interrupted' may be continued.
+
+    The record is best effort here: what ended the attempt is what the person must be told.
+    """
+    try:
+        holder.update_record(state=state, message=message, **account(holder.run))
+    except VisionjobsError as error:
+        log.warning("the record of run %s could not be written: %s", holder.run.id, error)

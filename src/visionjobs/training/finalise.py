@@ -19,14 +19,16 @@ from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.worker_main import Outcome
 
 
-def finalise(attempt: Attempt, spec: JobSpec, outcome: Outcome, warn: Callable[[str], None]) -> None:
-    """Claim the end of the run and write what stays. Raises SupersededError where a newer attempt holds the run."""
-    run = attempt.run
-    final = run.claim("finaliser", {"attempt": attempt.number}, number=attempt.number + 1)
+def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, warn: Callable[[str], None]) -> None:
+    """Write what stays, as the finaliser `final`. Raises SupersededError where a newer attempt holds the run.
+
+    Raises VisionjobsError where the last checkpoint is damaged: metrics and weights must be of the same step.
+    """
+    run = final.run
     newest = load_newest(run, warn)
-    if newest is None:
+    if newest is None or newest[0].step != outcome.step:
         raise VisionjobsError(
-            f"run {run.id} has no whole checkpoint left to take its weights from; continue it to retrain"
+            f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
         )
     final.write_shared(f"weights/{spec.name}.pth", _weights(newest[1]))
     metrics = {

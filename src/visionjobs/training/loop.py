@@ -60,7 +60,8 @@ class Loop:
         setup = self.setup
         setup.model.load_state_dict(state["model"])
         setup.optimizer.load_state_dict(state["optimizer"])
-        setup.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and setup.scaler.is_enabled():  # empty where the run was not in fp16
+            setup.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         rank, world = setup.worker.rank, len(next(iter(state["counts"].values())))
         for name, tensor in self.counts.items():

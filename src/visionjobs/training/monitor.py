@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
+from pynvml import NVMLError
+
+from visionjobs.data.residence import device_memory
 
 DATA_BOUND = 0.2
 """Share of an epoch's time spent waiting for data, above which the epoch is called data-bound."""
@@ -21,7 +24,7 @@ IDLE_GPU = 0.5
 @dataclass(frozen=True)
 class EpochSpeed:
     """seconds: wall clock of training; images_per_second: over all workers; data_wait_share, gpu_utilisation: 0..1 on
-    the main worker; peak_memory_bytes: of the device (CPU: resident set of the main worker); diagnosis: one line."""
+    the main worker; peak_memory_bytes: of the device (CPU: the main worker's, since its start); diagnosis: one line."""
 
     seconds: float
     images_per_second: float
@@ -84,7 +87,7 @@ def _memory(device: torch.device) -> tuple[int, int]:
     """Peak use and total, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-    return psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, device_memory(device)
 
 
 class _UtilisationSampler:
@@ -101,7 +104,7 @@ class _UtilisationSampler:
         while not self._done.wait(1.0):
             try:
                 self._samples.append(torch.cuda.utilization(self._device))
-            except (RuntimeError, ModuleNotFoundError):  # NVML is not there: the column stays n/a
+            except (RuntimeError, ModuleNotFoundError, NVMLError):  # NVML does not tell here: the column stays n/a
                 return
 
     def stop(self) -> float | None:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from visionjobs.cluster.local import Connection, Resources
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.runs import Attempt
 from visionjobs.spec import JobSpec
-from visionjobs.training.worker_main import Outcome, Work, worker_main
+from visionjobs.training.worker_main import Outcome, Work, out_of_memory, worker_main
+
+if TYPE_CHECKING:
+    from ray.train import WorkerGroupError
 
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train page
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every line is printed twice
 }
+
+FREE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,28 @@ def resolve_share(spec: JobSpec, cpus: int, gpus: int) -> tuple[Share, str | Non
     return Share(workers, cpu_share, per_worker), warning
 
 
+def check_free(share: Share, connection: Connection) -> None:
+    """Raises UserError where another run holds what this one needs: Ray would try for minutes, and then give up."""
+    needed = Resources(share.workers * share.cpus, share.workers * share.gpus)
+    for _ in range(FREE_SECONDS):
+        free = connection.free()
+        if free.cpus >= needed.cpus and free.gpus >= needed.gpus:
+            return
+        time.sleep(1)  # a run that has just ended gives back what it held in a moment
+    raise UserError(
+        f"resources: this run needs {needed.cpus} CPU(s) and {needed.gpus} GPU(s), and other runs on this Ray leave "
+        f"{free.cpus} and {free.gpus}: wait for them, or lower resources.workers or resources.cpus"
+    )
+
+
 def train_on_ray(work: Work, share: Share, attempt: Attempt, spec: JobSpec) -> Outcome:
     """Run the workers to the end under Ray Train. Needs `ray.init` before.
 
     Raises VisionjobsError when the workers died more often than limits.worker_failures allows.
     """
     os.environ.update(RAY_ENVIRONMENT)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.exceptions import RayError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     resources: dict[str, float] = {"CPU": share.cpus}
@@ -85,9 +107,14 @@ def train_on_ray(work: Work, share: Share, attempt: Attempt, spec: JobSpec) -> O
     )
     try:
         result = trainer.fit()
+    except RayError as error:
+        raise VisionjobsError(f"Ray ended under the run: {_first_line(error)}") from error
     except TrainingFailedError as error:
         attempt.write("error.txt", str(error))  # a private Ray's own logs end with it
-        raise VisionjobsError(f"{_reason(error, failures)}; in full in {attempt.store.address}/error.txt") from error
+        where = f"in full in {attempt.store.address}/error.txt"
+        if isinstance(error, WorkerGroupError):
+            _explain_workers(error, failures, where)
+        raise VisionjobsError(f"Ray could not start the workers: {_first_line(error)}; {where}") from error
     return Outcome(**result.return_value)
 
 
@@ -100,8 +127,20 @@ def _in_ray_worker(config: dict[str, Any]) -> dict[str, Any]:
     return worker_main(config)
 
 
-def _reason(error: BaseException, failures: int) -> str:
-    """The last line of what a worker raised, without Ray's frames around it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return f"the workers failed more often than limits.worker_failures = {failures} allows, at last with: {last}"
+def _explain_workers(error: WorkerGroupError, failures: int, where: str) -> NoReturn:
+    """Raise what the workers died of: out of memory is final; a lost connection is what the others saw of it."""
+    import torch
+
+    problems = list(error.worker_failures.values()) or [error]
+    for problem in problems:
+        if isinstance(problem, torch.OutOfMemoryError):
+            raise out_of_memory(problem) from error
+    first = next((problem for problem in problems if "onnection" not in str(problem)), problems[0])
+    raise VisionjobsError(
+        f"the workers failed more often than limits.worker_failures = {failures} allows, at last with "
+        f"{type(first).__name__}: {_first_line(first)}; {where}"
+    ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

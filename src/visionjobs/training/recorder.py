@@ -7,6 +7,7 @@ holds the run, is kept in `error`; the loop looks at it together with the other 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from visionjobs.errors import VisionjobsError
+from visionjobs.errors import StorageError, VisionjobsError
 from visionjobs.runs import Attempt, dump_rows, now, read_rows
 from visionjobs.training.checkpoint import save_checkpoint
 
@@ -46,14 +47,6 @@ class Recorder:
     def step(self, epoch: int, step: int) -> None:
         """Note the position: `step` steps are done. Costs nothing; written once in a while."""
         self._progress.update(epoch=epoch, step=step)
-
-    def warn(self, message: str) -> None:
-        """A warning for the person who watches the run, and for its record."""
-        self._progress["warnings"] = [*self._progress.get("warnings", []), message]
-
-    def note(self, **entries: Any) -> None:
-        """Further entries of progress.json."""
-        self._progress.update(entries)
 
     def row(self, row: dict[str, Any]) -> None:
         """Add an epoch's history row."""
@@ -89,7 +82,7 @@ class Recorder:
             try:
                 task = self._tasks.get(timeout=self._interval)
             except queue.Empty:
-                task = self._write_progress
+                task = _nothing
             if task is None:
                 self._guarded(self._write_progress)
                 return
@@ -111,10 +104,16 @@ class Recorder:
             self.error = VisionjobsError(f"{type(error).__name__} while writing to the run folder: {error}")
 
     def _write_progress(self) -> None:
+        """Only for whoever watches: a storage that does not answer just now does not end the training."""
         if self._progress != self._written:
             written = dict(self._progress)
-            self._attempt.write("progress.json", json.dumps(written | {"updated": now()}))
-            self._written = written
+            with contextlib.suppress(StorageError):
+                self._attempt.write("progress.json", json.dumps(written | {"updated": now()}))
+                self._written = written
+
+
+def _nothing() -> None:
+    """Nothing came to be written within the interval."""
 
 
 class Snapshot:

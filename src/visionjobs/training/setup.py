@@ -50,8 +50,13 @@ class Setup:
         """Join the other workers (DDP, from 2 on) and compile: a collective, so only once all workers are set up."""
         forward: nn.Module = self.model
         if self.worker.world > 1:
-            ids = [self.worker.device.index] if self.worker.device.type == "cuda" else None
-            forward = DistributedDataParallel(self.model, device_ids=ids, gradient_as_bucket_view=True)
+            on_gpu = self.worker.device.type == "cuda"
+            forward = DistributedDataParallel(
+                self.model,
+                device_ids=[self.worker.device.index] if on_gpu else None,
+                gradient_as_bucket_view=True,
+                broadcast_buffers=not on_gpu,  # there SyncBatchNorm keeps them equal
+            )
         if self.worker.world > 2:
             self._settle_buckets(forward)
         self.forward = torch.compile(forward) if self.spec.train.compile else forward
@@ -83,6 +88,8 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
     device = worker.device
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+    check_precision(spec, device.type == "cuda")
+    check_batch(spec, len(dataset.split("train")))
     precision = resolve_precision(spec.train.precision, device)
     train, val = _open_splits(spec, dataset, worker)
     model = build_model(spec, len(dataset.manifest.classes), weights)
@@ -106,10 +113,24 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
     )
 
 
-def resolve_precision(asked: str, device: torch.device) -> str:
-    """'auto' -> bf16 where the GPU has it, fp16 on other GPUs, fp32 on the CPU. Raises UserError for fp16 on a CPU."""
-    if asked == "fp16" and device.type == "cpu":
+def check_precision(spec: JobSpec, use_gpu: bool) -> None:
+    """Raises UserError for fp16 on a CPU."""
+    if spec.train.precision == "fp16" and not use_gpu:
         raise UserError("train.precision: fp16 needs a GPU, and there is none here; expected auto, fp32 or bf16")
+
+
+def check_batch(spec: JobSpec, images: int) -> None:
+    """Raises UserError where `images` to train on do not fill one batch."""
+    available = images * (1 + spec.data.copies)
+    if available < spec.train.batch:
+        raise UserError(
+            f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
+            f"{spec.data.name} gives in an epoch; lower it, or import more images"
+        )
+
+
+def resolve_precision(asked: str, device: torch.device) -> str:
+    """'auto' -> bf16 where the GPU has it, fp16 on other GPUs, fp32 on the CPU."""
     if asked != "auto":
         return asked
     if device.type == "cpu":
@@ -132,12 +153,6 @@ def _open_splits(spec: JobSpec, dataset: LocalDataset, worker: Worker) -> tuple[
         )
         for split in splits
     )
-    available = len(splits[0]) * (1 + spec.data.copies)
-    if available < spec.train.batch:
-        raise UserError(
-            f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
-            f"{dataset.manifest.name} gives in an epoch; lower it, or import more images"
-        )
     return train, val
 
 

@@ -40,16 +40,17 @@ class Work:
 class Outcome:
     """How the run ended, the same on every worker.
 
-    metrics: of the final weights, when complete; facts: for the record; else the error and its exit status.
+    step, metrics: of the final weights, when complete; facts: for the record; else the error and its exit status.
     """
 
+    step: int = 0
     metrics: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     exit_status: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Prepared:
     """What a worker has before it meets the others. state: the newest checkpoint's bytes, on the main worker."""
 
@@ -82,7 +83,7 @@ def _work(work: Work, worker: Worker) -> Outcome:
     except VisionjobsError as problem:
         error = problem
     except torch.OutOfMemoryError as problem:
-        error = _out_of_memory(problem)
+        error = out_of_memory(problem)
     error = worker.first_error(error)
     if error is not None or prepared is None:
         raise error or VisionjobsError("a worker could not be prepared")
@@ -108,25 +109,37 @@ def _prepare(work: Work, worker: Worker) -> _Prepared:
 
 
 def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
-    setup = prepared.setup
-    state = worker.broadcast_bytes(prepared.state)
-    loop = Loop(setup)
-    if state is not None:
-        loop.restore(decode_state(state))
-    setup.connect()
+    loop = Loop(prepared.setup)
+    _restore(loop, worker, prepared)
+    prepared.setup.connect()
     facts = _facts(loop)
-    try:
-        if worker.is_main:
+    problem: VisionjobsError | None = None
+    if worker.is_main:
+        try:
             loop.recorder = _recorder(work, loop, prepared, facts)
+        except VisionjobsError as error:
+            problem = error
+    problem = worker.first_error(problem)
+    if problem is not None:
+        raise problem
+    try:
         metrics = loop.run()
-    except torch.OutOfMemoryError as problem:
+    except torch.OutOfMemoryError as exhausted:
         if worker.world > 1:  # the others wait in a collective: only Ray can end them
             raise
-        raise _out_of_memory(problem) from problem
+        raise out_of_memory(exhausted) from exhausted
     finally:
         if loop.recorder:
             loop.recorder.close()
-    return Outcome(metrics=metrics, facts=facts)
+    return Outcome(step=loop.step, metrics=metrics, facts=facts)
+
+
+def _restore(loop: Loop, worker: Worker, prepared: _Prepared) -> None:
+    """The newest checkpoint, from the main worker to all. Its bytes are let go of: they are as large as the state."""
+    state = worker.broadcast_bytes(prepared.state)
+    prepared.state = None
+    if state is not None:
+        loop.restore(decode_state(state))
 
 
 def _recorder(work: Work, loop: Loop, prepared: _Prepared, facts: dict[str, Any]) -> Recorder:
@@ -157,8 +170,10 @@ def _facts(loop: Loop) -> dict[str, Any]:
     }
 
 
-def _out_of_memory(problem: torch.OutOfMemoryError) -> FinalError:
+def out_of_memory(problem: BaseException) -> FinalError:
+    """A device that is too small for the job stays too small."""
     first_line = str(problem).splitlines()[0]
     return FinalError(
-        f"the device ran out of memory: lower train.batch or data.resident_fraction, or use more workers ({first_line})"
+        f"the device ran out of memory: lower train.batch or data.resident_fraction, or use more workers; then start a "
+        f"new run ({first_line})"
     )
