@@ -141,7 +141,8 @@ def test_complete_run_is_not_continued_by_accident(run: Run) -> None:
     run.claim("attempt", {}).update_record(state="complete", epochs=10)
     with pytest.raises(UserError, match="is complete after 10 epochs"):
         check_may_start(run, run.spec())
-    check_may_start(run, continued_spec(run.spec(), ["train.epochs=12"], run.id))
+    with pytest.raises(UserError, match="checkpoints were pruned"):
+        check_may_start(run, continued_spec(run.spec(), ["train.epochs=12"], run.id))
 
 
 def test_failure_that_would_repeat_is_not_tried_again(run: Run) -> None:
