@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from visionjobs.errors import UserError
 from visionjobs.report.build import build_page, build_report
 from visionjobs.report.page import Table
+from visionjobs.report.provenance import TOLD_ELSEWHERE, provenance
 from visionjobs.report.summary import RunSummary
 
 MakeRun = Callable[..., RunSummary]
@@ -124,6 +126,15 @@ def test_provenance_is_told(page: Page) -> None:
     assert page.row("facts: resident: train: bytes")[1] == "144 MiB"
     assert page.row("image")[1] == "n/a"
     assert "label_smoothing: 0.1" in page.text
+
+
+def test_every_row_of_provenance_says_what_it_tells(make_run: MakeRun) -> None:
+    """A record with nothing unusual in it leaves no row without a name."""
+    run = make_run()
+    bare = replace(run, record={key: value for key, value in run.record.items() if key in TOLD_ELSEWHERE})
+    labels = [row[0].text for block in provenance(bare).blocks if isinstance(block, Table) for row in block.rows]
+    assert labels
+    assert all(labels)
 
 
 def test_notes_tell_warnings_dropped_samples_and_changes(page: Page) -> None:

@@ -82,7 +82,8 @@ def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield "GPU-hours", plain(record.get("gpu_hours"))
     seconds = [as_number(attempt.get("seconds")) for attempt in run.attempts]
     yield "Time, all attempts", duration(sum(value or 0 for value in seconds) if seconds else None)
-    yield from flat_rows({key: value for key, value in record.items() if key not in TOLD_ELSEWHERE})
+    rest = {key: value for key, value in record.items() if key not in TOLD_ELSEWHERE}
+    yield from flat_rows(rest) if rest else ()
 
 
 def _attempts(run: RunSummary) -> Table:
