@@ -30,6 +30,7 @@ def test_address_is_the_last_line_on_stdout_and_the_only_one(done, run: Path, pr
 def test_progress_goes_to_stderr_without_tracebacks(done) -> None:
     assert "private Ray" in done.stderr
     assert "epoch 2/2: train loss" in done.stderr
+    assert "/report/report.html" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

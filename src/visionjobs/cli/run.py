@@ -46,6 +46,7 @@ def run(
         if sample:
             raise UserError("--sample and --run do not go together: a run that is continued keeps its dataset")
         finished = _continue(settings, root, job, sets or [], run_id)
+    err.print(f"report {finished.store.address}/report/report.html", soft_wrap=True)
     out.print(finished.store.address)
 
 
