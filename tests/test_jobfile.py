@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,7 @@ from visionjobs.errors import UserError
 from visionjobs.jobfile import dump_spec, find_job, job_names, load_job, parse_job
 from visionjobs.spec import JobSpec, differences, flatten, is_changeable
 
-JOBS = ROOT / "jobs"
+JOBS = Path(__file__).resolve().parent.parent / "jobs"
 BASE = "task: classification\nmodel: {name: resnet18}\ndata: {name: wildlife}\n"
 
 
