@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -46,7 +45,7 @@ def bench(
     only: Annotated[str, typer.Option(help="which, of a (loop) b (input) c (checkpoints) d (import)")] = "a,b,c,d",
     rounds: Annotated[int, typer.Option(min=1, help="how often each side is measured")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="toy sizes: whether it runs, not how fast")] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="of a window of c [default: 5]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="of a window of c; a whole epoch if not given")] = None,
     to: Annotated[Path | None, typer.Option(help="folder of the CSV files [default: benchmarks/results]")] = None,
 ) -> None:
     """Measure side by side, in alternating rounds. Run it alone on the machine: about 35 minutes on 2 cores.
@@ -99,7 +98,6 @@ def _measure(
 
 def main() -> None:
     """Entry point: a message for every error that is not a bug."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server, as Ctrl-C does
     try:
         app()
     except VisionjobsError as error:

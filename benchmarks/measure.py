@@ -21,7 +21,7 @@ Row = dict[str, Value]
 @dataclass(frozen=True)
 class Plan:
     """rounds: how often each side is measured; quick: toy sizes, whose figures mean nothing; steps: of a window of
-    checkpoint_cost, None for its own choice; scratch: an empty folder that is deleted afterwards."""
+    checkpoint_cost, None for a whole epoch; scratch: an empty folder that is deleted afterwards."""
 
     rounds: int
     quick: bool
@@ -92,37 +92,31 @@ class Measured:
 
 
 def alternate(
-    sides: Mapping[str, Callable[[], Row]], rounds: int, on_progress: OnProgress, *, what: str, turns: int = 1,
-    warm_up: bool = True,
-) -> list[Row]:  # fmt: skip
+    sides: Mapping[str, Callable[[], Row]], rounds: int, on_progress: OnProgress, *, what: str, warm_up: bool = True
+) -> list[Row]:
     """Measure every side once a round, in an order that is turned round from one round to the next.
 
-    With `warm_up` each side runs once before, uncounted. With `turns` a round has so many of these, one after the
-    other: where they are short, a machine that stutters spoils a turn, and not the round. Returns a row a turn and
-    side: round, turn, side, and what the side returned.
+    With `warm_up` each side runs once before, uncounted. Returns a row a round and side: round, side, and what the
+    side returned.
     """
     order = list(sides)
-    total = len(order) * (rounds * turns + warm_up)
+    total = len(order) * (rounds + warm_up)
     done = 0
     rows: list[Row] = []
-    for number in range(-1 if warm_up else 0, rounds * turns):
-        for side in reversed(order) if number % 2 else order:
-            on_progress(f"{what}: {side}" + (" (warm-up)" if number < 0 else ""), done, total)
+    for number in range(0 if warm_up else 1, rounds + 1):
+        for side in order if number % 2 else reversed(order):
+            on_progress(f"{what}: {side}" + ("" if number else " (warm-up)"), done, total)
             figures = sides[side]()
             done += 1
-            if number >= 0:
-                rows.append({"round": number // turns + 1, "turn": number % turns + 1, "side": side, **figures})
+            if number:
+                rows.append({"round": number, "side": side, **figures})
     on_progress(what, total, total)
     return rows
 
 
 def column(rows: list[Row], side: str, key: str) -> list[float]:
-    """One side's figures, in the order of the rounds; of a round with several turns their median."""
-    rounds: dict[Value, list[float]] = {}
-    for row in rows:
-        if row["side"] == side:
-            rounds.setdefault(row["round"], []).append(float(row[key]))
-    return [median(figures) for figures in rounds.values()]
+    """One side's figures, in the order of the rounds."""
+    return [float(row[key]) for row in rows if row["side"] == side]
 
 
 def device() -> torch.device:

@@ -28,7 +28,6 @@ GRPC_OFFSET = 10_000
 def seaweedfs(folder: Path) -> Iterator[str]:
     """Start the server with its data in `folder`; yields the address of an empty bucket, and stops it afterwards.
 
-    It runs at the lowest priority: it stands for a machine of its own, and takes only what time is left here.
     Meanwhile AWS_* in this process's environment name the server and a key pair drawn for it. Raises SkippedError
     where the program is not installed, StorageError where it does not start.
     """
@@ -42,7 +41,6 @@ def seaweedfs(folder: Path) -> Iterator[str]:
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     command = [
-        "nice", "-n", "19",
         str(program), "mini", "-dir", str(folder), "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3.port", str(s3),
         "-master.port", str(master), "-volume.port", str(volume), "-filer.port", str(filer), "-admin.port", str(admin),
         "-admin.ui=false", "-webdav=false", "-s3.port.iceberg", "0", "-s3.port.lance", "0",
