@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,10 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data: {folder} is not a folder (set VISIONJOBS_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sigint_is_heard() -> None:
+    """A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C: some test it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
