@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -207,6 +208,7 @@ def test_an_interrupted_upload_leaves_neither_object_nor_parts(store: Store, sea
     def interrupt_once(n: int) -> None:
         for number in interrupts:
             os.kill(os.getpid(), number)
+        time.sleep(0.5)  # else a fast machine has sent everything before it hears of the interrupt
 
     with pytest.raises(KeyboardInterrupt):
         store.upload({"large": source}, interrupt_once)
