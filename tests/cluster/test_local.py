@@ -204,7 +204,7 @@ def test_without_ray_up_it_is_private_and_gone_afterwards(tmp_path: Path, ending
     _, left = psutil.wait_procs(mine, timeout=150)  # after kill -9 the raylet's two agents look for it once a minute
     if ending == "kill -9":
         assert folder.name.startswith("vjray-")
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # another start may have cleared it away
     else:
         assert driver.returncode == 0, stderr
         assert not folder.exists()
