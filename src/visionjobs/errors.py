@@ -54,6 +54,11 @@ def error_from(message: str, exit_status: int) -> VisionjobsError:
     return next((kind for kind in kinds if kind.exit_status == exit_status), VisionjobsError)(message)
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, without the frames below it; the kind of error where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """' Did you mean "lr"?' for a misspelt name, or '' where nothing is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

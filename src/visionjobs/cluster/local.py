@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from visionjobs.cluster import processes
 from visionjobs.cluster.environment import credentials, environment, ray_env, ray_environment, worker_env
 from visionjobs.cluster.local_state import LocalCluster, forget, lock, read_state, token_file, write_state
-from visionjobs.errors import VisionjobsError
+from visionjobs.errors import VisionjobsError, first_line
 from visionjobs.settings import Settings
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -152,7 +152,7 @@ def _ray_init(**options: Any) -> Any:
         ray.shutdown()
         hint = "" if options["address"] == "local" else " Try `visionjobs ray-down`, then `visionjobs ray-up`."
         raise VisionjobsError(
-            f"Ray ({options['address']}) does not start or answer: {_first_line(error)}.{hint}"
+            f"Ray ({options['address']}) does not start or answer: {first_line(error).rstrip('.')}.{hint}"
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own prints a stack trace and aborts
@@ -257,7 +257,3 @@ def _find(settings: Settings) -> LocalCluster | None:
 def _remove(settings: Settings, cluster: LocalCluster) -> None:
     processes.end(cluster.folder)
     forget(settings)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

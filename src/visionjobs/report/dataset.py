@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from visionjobs.data.cache import LocalDataset
 from visionjobs.data.pack import Manifest
+from visionjobs.report.figures import BLUE, GREEN, ORANGE
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73")
+OKABE_ITO = (BLUE, ORANGE, GREEN)
 """Told apart with every kind of colour vision (Okabe and Ito, Color Universal Design, 2008)."""
 
 COLUMNS = 5

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from visionjobs.data.pack import sha256_of
 from visionjobs.errors import MissingObjectError, StorageError
 from visionjobs.runs import Attempt, Run
 
@@ -48,7 +49,7 @@ def save_checkpoint(
     try:
         _write(state, path)
         info = CheckpointInfo(
-            f"attempts/{attempt.number:04}/checkpoints/{name}", step, epoch, score, _sha256(path), path.stat().st_size
+            f"attempts/{attempt.number:04}/checkpoints/{name}", step, epoch, score, sha256_of(path), path.stat().st_size
         )
         attempt.check_not_superseded()
         attempt.run.store.upload({f"{info.key}/state.pt": path})
@@ -137,8 +138,3 @@ def _write(state: dict[str, Any], path: Path) -> None:
             f"{path.parent}: the checkpoint could not be written there before it is stored ({error}): make room, or "
             "set VISIONJOBS_CACHE to another disk"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

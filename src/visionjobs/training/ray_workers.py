@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from visionjobs.cluster.local import Connection, Resources
-from visionjobs.errors import UserError, VisionjobsError
+from visionjobs.errors import UserError, VisionjobsError, first_line
 from visionjobs.runs import Attempt
 from visionjobs.spec import JobSpec
 from visionjobs.training.worker_main import Outcome, Work, out_of_memory, worker_main
@@ -108,13 +108,13 @@ def train_on_ray(work: Work, share: Share, attempt: Attempt, spec: JobSpec) -> O
     try:
         result = trainer.fit()
     except RayError as error:
-        raise VisionjobsError(f"Ray ended under the run: {_first_line(error)}") from error
+        raise VisionjobsError(f"Ray ended under the run: {first_line(error)}") from error
     except TrainingFailedError as error:
         attempt.write("error.txt", str(error))  # a private Ray's own logs end with it
         where = f"in full in {attempt.store.address}/error.txt"
         if isinstance(error, WorkerGroupError):
             _explain_workers(error, failures, where)
-        raise VisionjobsError(f"Ray could not start the workers: {_first_line(error)}; {where}") from error
+        raise VisionjobsError(f"Ray could not start the workers: {first_line(error)}; {where}") from error
     return Outcome(**result.return_value)
 
 
@@ -138,9 +138,5 @@ def _explain_workers(error: WorkerGroupError, failures: int, where: str) -> NoRe
     first = next((problem for problem in problems if "onnection" not in str(problem)), problems[0])
     raise VisionjobsError(
         f"the workers failed more often than limits.worker_failures = {failures} allows, at last with "
-        f"{type(first).__name__}: {_first_line(first)}; {where}"
+        f"{type(first).__name__}: {first_line(first)}; {where}"
     ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
