@@ -37,11 +37,12 @@ def open_loop(root: Store, spec: JobSpec, cache: Path) -> Iterator[Loop]:
 
     Leaving it waits for what is still being written; raises the first error that a write met.
     """
-    dataset = fetch(find_dataset(root, spec.data.name), cache)
+    found = find_dataset(root, spec.data.name)
+    dataset = fetch(found, cache)
     setup = set_up(spec, dataset, None, Worker(0, 1, device()))
     setup.connect()
     loop = Loop(setup)
-    attempt = create_run(root, spec).claim("attempt", {})
+    attempt = create_run(root, spec, found.manifest.model_dump_json()).claim("attempt", {})
     plan = {"epochs": spec.train.epochs, "steps_per_epoch": loop.steps_per_epoch}
     loop.recorder = Recorder(attempt, cache / "checkpoints", plan, 0)
     try:

@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def run(root: Store) -> Run:
-    return create_run(root, load_job(find_job("convnet", JOBS)))
+    return create_run(root, load_job(find_job("convnet", JOBS)), "{}")
 
 
 @pytest.mark.parametrize("job", ["convnet", "resnet_aug", "a" + "_x" * 12])
@@ -163,7 +163,7 @@ def test_attempts_are_bounded(run: Run) -> None:
 def test_claims_on_s3_are_conditional_puts(seaweedfs, monkeypatch) -> None:
     seaweedfs.use(monkeypatch)
     root = open_store(f"{seaweedfs.address}/claims")
-    run = create_run(root, load_job(find_job("convnet", JOBS)))
+    run = create_run(root, load_job(find_job("convnet", JOBS)), "{}")
     with ThreadPoolExecutor(4) as pool:
         attempts = list(pool.map(lambda _: run.claim("attempt", {}), range(4)))
     assert sorted(attempt.number for attempt in attempts) == [1, 2, 3, 4]

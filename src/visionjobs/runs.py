@@ -2,9 +2,10 @@
 
     <storage>/runs/<run id>/
       spec.yaml              as resolved; written once
+      dataset.json           the manifest of its dataset; written once
       record.json            what ran where, with which outcome; rewritten by the attempt that holds the run
       attempts/0001/         claim.json, progress.json, metrics.jsonl, checkpoints/ (training/checkpoint.py), ray/
-      metrics.json, weights/, report/      written once, by the finaliser
+      metrics.json, weights/, predictions/, report/      written once, by the finaliser
 
 Attempts are numbered by conditional puts of their claim, so that of two attempts started at once exactly one gets
 a number. An attempt that finds a newer claim is superseded: `Attempt.write` refuses, and so nothing more is written.
@@ -69,6 +70,10 @@ class Run:
         except MissingObjectError as error:
             raise UserError(f"{self.store.address} holds no spec.yaml: it is not the folder of a run") from error
         return parse_job(text, f"{self.store.address}/spec.yaml", "run")
+
+    def dataset(self) -> dict[str, Any] | None:
+        """The manifest of the dataset that the run is of, as it was when the run began."""
+        return _read_json(self.store, "dataset.json")
 
     def record(self) -> dict[str, Any]:
         """The record, or {} before the first attempt wrote one."""
@@ -151,10 +156,11 @@ class Attempt:
         return record
 
 
-def create_run(root: Store, spec: JobSpec) -> Run:
-    """A new run with its own id; the spec is stored as resolved."""
+def create_run(root: Store, spec: JobSpec, dataset: str) -> Run:
+    """A new run with its own id. Stored: the spec as resolved, and `dataset`, the manifest of its dataset (JSON)."""
     run_id = new_run_id(spec.name)
     run = Run(run_id, root.at("runs", run_id))
+    run.store.write("dataset.json", dataset, if_absent=True)
     run.store.write("spec.yaml", dump_spec(spec), if_absent=True)
     return run
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from visionjobs.data.catalog import find_dataset
 from visionjobs.jobfile import build_spec, with_sets
 from visionjobs.runs import Attempt, Run, create_run
 from visionjobs.spec import JobSpec
@@ -49,7 +50,8 @@ def tiny_spec(*sets: str) -> JobSpec:
 
 
 def start_attempt(root: Store, spec: JobSpec) -> Attempt:
-    return create_run(root, spec).claim("attempt", {"gpus": 0})
+    manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
+    return create_run(root, spec, manifest.model_dump_json()).claim("attempt", {"gpus": 0})
 
 
 def work_for(root: Store, attempt: Attempt, spec: JobSpec) -> Work:

@@ -44,8 +44,8 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
 
     from visionjobs.models import build_model
     from visionjobs.models.cost import measure
+    from visionjobs.models.precision import resolve_precision
     from visionjobs.theory import model_receptive_field
-    from visionjobs.training.setup import resolve_precision
 
     dataset = _find_dataset(spec, root)
     classes = len(dataset.manifest.classes) if dataset else ASSUMED_CLASSES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,20 +16,25 @@ _SHOWN = 8
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """A file of names -> tensors, on the CPU. Raises UserError for anything else; code in the file is never run."""
+    return state_dict_in(path, str(path))
+
+
+def state_dict_in(file: Path | io.BytesIO, source: str) -> dict[str, Tensor]:
+    """The same for an open file; `source` is named in errors."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{source}: cannot be read: {error}") from error
     except Exception as error:  # torch.load raises whatever the file's bytes made it trip over
         raise UserError(
-            f"{path}: is not a file of tensors that torch.save wrote: it is damaged, of another format, or has code in "
-            "it, which is never run (torch.load with weights_only=True)"
+            f"{source}: is not a file of tensors that torch.save wrote: it is damaged, of another format, or has code "
+            "in it, which is never run (torch.load with weights_only=True)"
         ) from error
     if not isinstance(loaded, dict) or not loaded:
-        raise UserError(f"{path}: expected a state dict (names -> tensors), found {type(loaded).__name__}")
+        raise UserError(f"{source}: expected a state dict (names -> tensors), found {type(loaded).__name__}")
     others = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if others:
-        raise UserError(f"{path}: expected a state dict (names -> tensors); these are no tensors: {_listed(others)}")
+        raise UserError(f"{source}: expected a state dict (names -> tensors); these are no tensors: {_listed(others)}")
     return dict(loaded)
 
 

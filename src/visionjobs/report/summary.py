@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import numpy.typing as npt
+
+from visionjobs.predictions import Predictions
+from visionjobs.sample_images import SampleImages
 from visionjobs.spec import flatten
 
 Row = Mapping[str, Any]
@@ -25,6 +29,10 @@ class RunSummary:
         task's own columns, for classification train_loss, train_ce, train_uniform, train_accuracy, val_loss,
         val_accuracy.
     metrics: metrics.json, {} while there is none.
+    dataset: the manifest of the dataset (dataset.json: classes, size, counts by split and class, ...), {} without.
+    predictions, samples: of the validation split, and the images to show; None without.
+    embeddings: "train_2d" float32 [n, 2], "val_2d" [m, 2], "val_3d" [m, 3] (t-SNE of the features), with
+        "train_labels" int64 [n] and "val_labels" [m]; {} where the model has no features to show.
     """
 
     run: str
@@ -33,6 +41,10 @@ class RunSummary:
     record: Mapping[str, Any]
     history: Sequence[Row]
     metrics: Mapping[str, Any]
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    predictions: Predictions | None = None
+    samples: SampleImages | None = None
+    embeddings: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def values(self) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.data.cache import fetch
-from visionjobs.data.catalog import find_dataset
+from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError, error_from
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.provenance import code_version, hardware
@@ -63,13 +63,18 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     Everything that can be checked is checked before the run folder is made. Raises FinalError for a failure that
     would repeat, other VisionjobsErrors for one after which the run may be continued.
     """
-    warnings = _check_inputs(settings, root, spec, run, watcher)
+    check_may_start(run, spec)
+    conditional = root.probe()
+    dataset = find_dataset(root, spec.data.name, spec.data.version)
+    warnings = _check_inputs(settings, root, spec, run, dataset, watcher)
+    if not conditional:
+        warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
     watcher.stage("starting Ray")
     with connect(settings) as connection:
         share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
         check_free(share, connection)
         check_precision(spec, bool(share.gpus))
-        run = run or create_run(root, spec)
+        run = run or create_run(root, spec, dataset.manifest.model_dump_json(indent=1))
         attempt = run.claim("attempt", _info(share))
         watcher.started(run, connection)
         warnings += ([warning] if warning else []) + _changes_since(run, attempt)
@@ -90,13 +95,11 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     return run
 
 
-def _check_inputs(settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher) -> list[str]:
-    """Storage, dataset and weights, before anything is made. Returns warnings."""
-    check_may_start(run, spec)
-    warnings = []
-    if not root.probe():
-        warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
-    dataset = find_dataset(root, spec.data.name, spec.data.version)
+def _check_inputs(
+    settings: Settings, root: Store, spec: JobSpec, run: Run | None, dataset: DatasetRef, watcher: Watcher
+) -> list[str]:
+    """Dataset and weights, before anything is made. Returns warnings."""
+    warnings: list[str] = []
     check_batch(spec, sum(dataset.manifest.counts["train"].values()))
     checkpoints = list_checkpoints(run) if run else []
     if run and not checkpoints and run.history():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from visionjobs.data.cache import LocalDataset
 from visionjobs.data.loader import Batch, Images, Normaliser, open_images
 from visionjobs.errors import UserError
 from visionjobs.models import build_model
+from visionjobs.models.precision import autocast, resolve_precision
 from visionjobs.spec import JobSpec
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Task
@@ -77,10 +77,7 @@ class Setup:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which outputs and loss are computed."""
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        if dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.worker.device.type, dtype=dtype)
+        return autocast(self.precision, self.worker.device)
 
 
 def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: Worker) -> Setup:
@@ -127,15 +124,6 @@ def check_batch(spec: JobSpec, images: int) -> None:
             f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
             f"{spec.data.name} gives in an epoch; lower it, or import more images"
         )
-
-
-def resolve_precision(asked: str, device: torch.device) -> str:
-    """'auto' -> bf16 where the GPU has it, fp16 on other GPUs, fp32 on the CPU."""
-    if asked != "auto":
-        return asked
-    if device.type == "cpu":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def _open_splits(spec: JobSpec, dataset: LocalDataset, worker: Worker) -> tuple[Images, Images]:

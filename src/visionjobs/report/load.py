@@ -1,0 +1,56 @@
+"""A run's folder -> RunSummary: everything that its pages and its mirror in wandb are made of."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionjobs import predictions, sample_images
+from visionjobs.errors import MissingObjectError, UserError
+from visionjobs.predictions import Predictions
+from visionjobs.report.summary import RunSummary
+from visionjobs.runs import Run
+from visionjobs.sample_images import SampleImages
+
+EMBEDDINGS = "predictions/embeddings.npz"
+
+
+def load_summary(run: Run) -> RunSummary:
+    """Read what there is of the run; parts that are not there yet are left empty. Raises UserError (damaged file)."""
+    spec = run.spec()
+    key = predictions.KEY.format(split="val")
+    predicted, samples = _read(run, key), _read(run, sample_images.KEY)
+    return RunSummary(
+        run=run.id,
+        job=spec.name,
+        spec=spec.model_dump(mode="json"),
+        record=run.record(),
+        history=run.history(),
+        metrics=run.metrics() or {},
+        dataset=run.dataset() or {},
+        predictions=Predictions.from_parquet(predicted, f"{run.store.address}/{key}") if predicted else None,
+        samples=SampleImages.from_npz(samples, f"{run.store.address}/{sample_images.KEY}") if samples else None,
+        embeddings=_arrays(run),
+    )
+
+
+def _read(run: Run, key: str) -> bytes | None:
+    try:
+        return run.store.read(key)
+    except MissingObjectError:
+        return None
+
+
+def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
+    data = _read(run, EMBEDDINGS)
+    if data is None:
+        return {}
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{run.store.address}/{EMBEDDINGS} is damaged ({error})") from error
