@@ -12,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
-from visionjobs.metrics.classification import ClassificationResult, Counts, new_counts, update
+from visionjobs.metrics.calibration import bin_numbers, reliability
+from visionjobs.metrics.classification import ClassificationResult, Counts, _bin_numbers, new_counts, update
 
 
 def names(k: int) -> list[str]:
@@ -37,6 +39,21 @@ def result_of(logits: torch.Tensor, labels: torch.Tensor, workers: int = 1) -> C
     return ClassificationResult.from_counts(add(parts), names(logits.shape[1]))
 
 
+def on_an_edge(confidence: np.ndarray) -> bool:
+    """Where rounding alone decides between two bins, we and scikit-learn may differ."""
+    return bool((abs(confidence * 15 - (confidence * 15).round()) < 1e-9).any())
+
+
+def close(found: ClassificationResult, expected: ClassificationResult) -> None:
+    """The same, but for the rounding of the sums of floats."""
+    assert found.nll == pytest.approx(expected.nll, rel=1e-12)
+    assert found.ece == pytest.approx(expected.ece, abs=1e-12)
+    for one, other in zip(found.reliability, expected.reliability, strict=True):
+        assert one.to_dict() == pytest.approx(other.to_dict(), abs=1e-12)
+    floats = {"nll": 0, "ece": 0, "calibration": 0}
+    assert {**found.to_dict(), **floats} == {**expected.to_dict(), **floats}
+
+
 def one_hot_logits(predictions: list[int], k: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.tensor(predictions), k).float() * 4
 
@@ -51,6 +68,7 @@ def samples(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     logits = torch.randn((n, k), generator=generator) * draw(st.sampled_from([0.1, 1.0, 8.0]))
     skill = draw(st.sampled_from([0.0, 2.0, 20.0]))
     logits = logits + skill * torch.nn.functional.one_hot(labels, k)
+    logits = logits.round() if draw(st.booleans()) else logits  # equal logits, equal confidences
     return logits.clamp(-16, 16), labels  # scikit-learn's log_loss cuts probabilities off at 2e-16, ours does not
 
 
@@ -75,6 +93,14 @@ def test_agrees_with_scikit_learn(workers: int, data: tuple[torch.Tensor, torch.
     assert ours.nll == pytest.approx(sk.log_loss(truth, probabilities, labels=range(k)), abs=1e-6, rel=1e-6)
     assert np.array_equal(ours.confusion_matrix, sk.confusion_matrix(truth, predicted, labels=range(k)))
 
+    confidence = probabilities.max(1).clip(0, 1)
+    accuracy, mean = calibration_curve(truth == predicted, confidence, n_bins=15, strategy="uniform")
+    filled = [one for one in ours.reliability if one.n]
+    if not on_an_edge(confidence):
+        assert [one.accuracy for one in filled] == pytest.approx(accuracy, abs=1e-6)
+        assert [one.confidence for one in filled] == pytest.approx(mean, abs=1e-6)
+        assert ours.ece == pytest.approx(np.average(abs(accuracy - mean), weights=[one.n for one in filled]), abs=1e-6)
+
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         truth, predicted, labels=range(k), zero_division=0
     )
@@ -96,9 +122,7 @@ def test_agrees_with_scikit_learn(workers: int, data: tuple[torch.Tensor, torch.
 def test_any_number_of_workers_gives_the_same_numbers(workers: int) -> None:
     generator = torch.Generator().manual_seed(3)
     logits, labels = torch.randn((41, 6), generator=generator), torch.randint(6, (41,), generator=generator)
-    alone, together = result_of(logits, labels), result_of(logits, labels, workers)
-    assert together.nll == pytest.approx(alone.nll, rel=1e-12)
-    assert {**together.to_dict(), "nll": 0} == {**alone.to_dict(), "nll": 0}
+    close(result_of(logits, labels, workers), result_of(logits, labels))
 
 
 def test_a_hand_worked_case() -> None:
@@ -113,6 +137,9 @@ def test_a_hand_worked_case() -> None:
     assert result.f1_weighted == pytest.approx((3 * f1[0] + 2 * f1[1] + f1[2]) / 6)
     hit = math.log(math.exp(4) + 3) - 4
     assert result.nll == pytest.approx((4 * hit + 2 * (hit + 4)) / 6, rel=1e-6)
+    # every confidence is e^4 / (e^4 + 3) = .948, in the last bin, where 4 of 6 are correct
+    assert result.reliability[14].n == 6
+    assert result.ece == pytest.approx(math.exp(4) / (math.exp(4) + 3) - 4 / 6, abs=1e-12)
 
 
 def test_a_class_without_samples_is_none_even_when_predicted() -> None:
@@ -129,15 +156,19 @@ def test_a_present_class_never_predicted_has_no_precision_but_f1_zero() -> None:
 
 def test_no_samples_at_all() -> None:
     found = ClassificationResult.from_counts(new_counts(2, "cpu"), ["a", "b"]).to_dict()
-    assert all(found[key] is None for key in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "nll"))
+    assert all(found[key] is None for key in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "nll", "ece"))
+    assert found["calibration"]["n"] == 0
     assert found["confusion_matrix"] == [[0, 0], [0, 0]]
 
 
 def test_the_dict_has_the_documented_keys_and_is_strict_json() -> None:
     found = result_of(one_hot_logits([0, 1], 3), torch.tensor([0, 0])).to_dict()
     assert list(found) == [
-        "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "nll", "per_class", "confusion_matrix",
+        "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "nll", "ece", "per_class", "confusion_matrix",
+        "calibration",
     ]  # fmt: skip
+    assert list(found["calibration"]) == ["n", "bins", "reliability"]
+    assert list(found["calibration"]["reliability"][0]) == ["low", "high", "n", "accuracy", "confidence"]
     assert list(found["per_class"]["class 0"]) == ["precision", "recall", "f1", "support"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -164,6 +195,31 @@ def test_a_loss_that_is_not_finite_is_none() -> None:
     result = result_of(torch.tensor([[0.0, -math.inf]]), torch.tensor([1]))
     assert result.nll is None
     assert result.accuracy == 0.0
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_counted_but_have_no_loss_and_no_calibration(wrong: float) -> None:
+    result = result_of(torch.tensor([[0.0, 4.0], [wrong, 0.0], [4.0, 0.0]]), torch.tensor([1, 0, 1]))
+    assert (result.nll, result.ece) == (None, None)
+    assert result.accuracy == pytest.approx(2 / 3)  # the largest logit is the first that is not a number
+    assert sum(one.n for one in result.reliability) == 3
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=samples(), workers=st.integers(1, 5))
+def test_counts_give_the_reliability_of_the_samples(data: tuple[torch.Tensor, torch.Tensor], workers: int) -> None:
+    logits, labels = data
+    confidence = torch.softmax(logits.double(), 1).amax(1).numpy()
+    expected = reliability(confidence, (logits.argmax(1) == labels).numpy())
+    for one, other in zip(result_of(logits, labels, workers).reliability, expected, strict=True):
+        assert one.to_dict() == pytest.approx(other.to_dict(), abs=1e-12)
+
+
+def test_torch_and_numpy_put_a_confidence_into_the_same_bin() -> None:
+    edges = np.arange(16) / 15
+    around = np.concatenate([edges, np.nextafter(edges, 1), np.nextafter(edges, 0), np.linspace(0, 1, 999), [np.nan]])
+    assert _bin_numbers(torch.from_numpy(around)).tolist() == bin_numbers(around).tolist()
 
 
 def test_logits_that_require_grad_leave_no_graph() -> None:
