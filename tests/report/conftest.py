@@ -6,12 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from visionjobs.jobfile import parse_job
 from visionjobs.metrics.classification import ClassificationResult, new_counts, update
+from visionjobs.metrics.classification_samples import sample_metrics
+from visionjobs.mistakes import chosen_mistakes
+from visionjobs.predictions import Predictions
 from visionjobs.report.summary import RunSummary
+from visionjobs.sample_images import SampleImages
 
 JOB = """
 task: classification
@@ -66,34 +72,108 @@ def history(epochs: int, smoothing: float) -> list[dict[str, Any]]:
     return rows
 
 
-def evaluated(names: Sequence[str], n: int, absent: Sequence[int] = ()) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(0)
+def drawn_predictions(names: Sequence[str], n: int, absent: Sequence[int] = (), strength: float = 3.0) -> Predictions:
+    """n samples dealt to the classes in turn; the logits are noise and `strength` for the true class."""
     k = len(names)
-    labels = torch.tensor([i for i in range(k) if i not in absent])[torch.arange(n) % (k - len(absent))]
-    logits = torch.randn((n, k), generator=generator) + 3 * torch.nn.functional.one_hot(labels, k)
-    counts = new_counts(k, "cpu")
-    update(counts, logits, labels)
-    return ClassificationResult.from_counts(counts, names).to_dict()
+    labels = np.array([i for i in range(k) if i not in absent])[np.arange(n) % (k - len(absent))]
+    logits = np.random.default_rng(0).normal(size=(n, k)) + strength * np.eye(k)[labels]
+    paths = tuple(f"photos/{row:05}.jpg" for row in range(n))
+    return Predictions("val", tuple(names), paths, labels.astype(np.int64), logits.astype(np.float32))
+
+
+def evaluated(predictions: Predictions) -> dict[str, Any]:
+    """What every run has: counts, and what is made of them."""
+    counts = new_counts(len(predictions.classes), "cpu")
+    update(counts, torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels))
+    return ClassificationResult.from_counts(counts, predictions.classes).to_dict()
+
+
+def drawn_dataset(predictions: Predictions) -> dict[str, Any]:
+    """A manifest with four training images for each validation image, and one more of the first class."""
+    val = np.bincount(predictions.labels, minlength=len(predictions.classes)).tolist()
+    train = [4 * number + (at == 0) for at, number in enumerate(val)]
+    counts = {
+        split: dict(zip(predictions.classes, numbers, strict=True))
+        for split, numbers in (("train", train), ("val", val))
+    }
+    return {"name": "wildlife", "version": "3f9c2ab41d77", "classes": list(predictions.classes), "size": [24, 32],
+            "counts": counts}  # fmt: skip
+
+
+def drawn_samples(predictions: Predictions, copies: int) -> SampleImages:
+    """Images of noise: those of the mistakes, and with copies two originals and their copies."""
+    draw = np.random.default_rng(1)
+    index, originals = chosen_mistakes(predictions), 2 if copies else 0
+
+    def images(*shape: int) -> npt.NDArray[np.uint8]:
+        return draw.integers(0, 256, (*shape, 24, 32, 3), dtype=np.uint8)
+
+    labels = np.arange(originals, dtype=np.int64) % len(predictions.classes)
+    return SampleImages(index, images(len(index)), images(originals), labels, images(originals, max(1, copies)))
+
+
+def drawn_features(predictions: Predictions) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Numbers of features, and embeddings with a cloud a class."""
+    draw = np.random.default_rng(2)
+
+    def cloud(dimensions: int) -> npt.NDArray[np.float32]:
+        centres = 9 * draw.normal(size=(len(predictions.classes), dimensions))
+        return (centres[predictions.labels] + draw.normal(size=(len(predictions), dimensions))).astype(np.float32)
+
+    embeddings = {"train_2d": cloud(2), "val_2d": cloud(2), "val_3d": cloud(3), "train_labels": predictions.labels,
+                  "val_labels": predictions.labels}  # fmt: skip
+    scores = {"n": len(predictions), "silhouette": 0.2345, "knn_accuracy": 0.8125}
+    embedded = {"n": len(predictions), "pca": 50, "perplexity": 30.0, "silhouette": 0.3456, "knn_accuracy": 0.7125}
+    shift = {
+        name: {"train_n": 80, "val_n": 20, "dimensions": 50, "cross_entropy": 1.6, "entropy": -0.2,
+               "divergence": 0.1 + at / 50, "chance": 0.09}
+        for at, name in enumerate(predictions.classes)
+    }  # fmt: skip
+    numbers = {
+        "layer": "fc", "dimensions": 512, "seed": 0, "pca": 50, "perplexity": 30.0, "neighbours": 5,
+        "train": scores | {"tsne_2d": embedded},
+        "val": scores | {"tsne_2d": embedded, "tsne_3d": embedded | {"silhouette": -0.0456}},
+        "shift": {"per_class": shift},
+    }  # fmt: skip
+    return numbers, embeddings
 
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., RunSummary]:
-    """A finished run; every part may be replaced."""
+    """A finished run; every part may be replaced.
+
+    With counted metrics only or, `full`, with all that a run keeps. Predictions are those that the metrics were made
+    of; `copies` are augmented ones.
+    """
 
     def make(
         names: Sequence[str] = ANIMALS, epochs: int = 10, smoothing: float = 0.1, n: int = 200,
-        absent: Sequence[int] = (), **parts: Any,
+        absent: Sequence[int] = (), strength: float = 3.0, full: bool = False, copies: int = 0, **parts: Any,
     ) -> RunSummary:  # fmt: skip
+        predictions = drawn_predictions(names, n, absent, strength)
+        values = evaluated(predictions)
+        spec = parse_job(JOB % (smoothing, epochs), "resnet.yaml", "resnet").model_dump(mode="json")
+        if copies:
+            spec["data"] |= {"augment": "wildlife", "copies": copies}
         metrics = {"schema": 1, "run": "resnet-20260504-101112-ab12", "job": "resnet", "task": "classification",
-                   "split": "val", "metrics": evaluated(names, n, absent)}  # fmt: skip
+                   "split": "val", "metrics": values}  # fmt: skip
         given = {
             "run": "resnet-20260504-101112-ab12",
             "job": "resnet",
-            "spec": parse_job(JOB % (smoothing, epochs), "resnet.yaml", "resnet").model_dump(mode="json"),
+            "spec": spec,
             "record": RECORD,
             "history": history(epochs, smoothing),
             "metrics": metrics,
         }
+        if full:
+            numbers, embeddings = drawn_features(predictions)
+            values |= sample_metrics(predictions) | {"features": numbers}
+            given |= {
+                "dataset": drawn_dataset(predictions),
+                "predictions": predictions,
+                "samples": drawn_samples(predictions, copies),
+                "embeddings": embeddings,
+            }
         return RunSummary(**(given | parts))
 
     return make

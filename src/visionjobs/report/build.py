@@ -31,10 +31,13 @@ def build_page(run: RunSummary) -> Page:
     if name not in TASKS:
         raise UserError(f"run {run.run}: no report is known for the task {name!r}; known: {', '.join(TASKS)}")
     task = TASKS[name]
+    trained_on = (plain(run.setting("data.name")), plain(run.setting("data.version")))
     measured = f"{count(task.samples(run))} samples of the split {plain(run.metrics.get('split'))}"
+    if run.measured_on != trained_on:
+        measured += f" of {' '.join(run.measured_on)}"
     subtitle = (
-        f"{plain(run.setting('model.name'))} on {plain(run.setting('data.name'))}",
-        f"version {plain(run.setting('data.version'))}",
+        f"{plain(run.setting('model.name'))} on {trained_on[0]}",
+        f"version {trained_on[1]}",
         measured if run.values else "not evaluated yet",
         f"run {run.run}",
     )

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from visionjobs.report import figures
-from visionjobs.report.formatting import MINUS, count, decimal, plain
-from visionjobs.report.page import Cell, Column, Figure, Gallery, Section, Table, Text, Tile
+from visionjobs.report.augmentation import augmentation
+from visionjobs.report.calibration import calibration
+from visionjobs.report.confusion import classes, confusion
+from visionjobs.report.distribution import distribution
+from visionjobs.report.features import features
+from visionjobs.report.formatting import MINUS, plain
+from visionjobs.report.mistakes import mistakes
+from visionjobs.report.overfitting import SCORE, overfitting
+from visionjobs.report.page import Section, Tile
 from visionjobs.report.results import metric_tile
 from visionjobs.report.summary import RunSummary
 from visionjobs.report.task import CurveFigure, Metric, TaskReport
@@ -23,9 +29,20 @@ METRICS = (
         "nats; the same probability for each of K classes gives ln K.",
         higher_is_better=False,
     ),
+    Metric(
+        "ece",
+        "ECE (expected calibration error)",
+        "Distance between accuracy and mean confidence: the mean over 15 bins of confidence of equal width, weighted "
+        "by their number of samples; 0 where the model is right as often as its confidence says.",
+        higher_is_better=False,
+    ),
+    Metric(
+        "adaptive_ece",
+        "Adaptive ECE",
+        "The same over 15 bins of equal numbers of samples, so that none is nearly empty.",
+        higher_is_better=False,
+    ),
 )
-
-SCORE = "val_accuracy"
 
 CURVES = (
     CurveFigure("loss", "Loss by epoch", "loss", {"training": "train_loss", "validation": "val_loss"}),
@@ -63,6 +80,7 @@ def tiles(run: RunSummary) -> tuple[Tile, ...]:
         metric_tile(run, "accuracy", "Accuracy"),
         metric_tile(run, "nll", "Loss (NLL)"),
         metric_tile(run, "f1_macro", "F1, macro"),
+        metric_tile(run, "ece", "ECE"),
         Tile("Best epoch", plain(best), "" if best is None else f"of {len(run.history)}, by validation accuracy"),
     )
 
@@ -77,33 +95,18 @@ def remarks(run: RunSummary) -> Iterator[str]:
 
 
 def sections(run: RunSummary) -> tuple[Section, ...]:
-    """Per-class table and confusion matrix; none before the run was evaluated."""
-    classes, matrix = run.values.get("per_class"), run.values.get("confusion_matrix")
-    if not classes or not matrix:
-        return ()
-    names, ratios = list(classes), ("precision", "recall", "f1")
-    table = Table(
-        "Classes",
-        (Column("Class", numeric=False), Column("Precision"), Column("Recall"), Column("F1"), Column("Samples")),
-        tuple(
-            (Cell(name), *(Cell(decimal(row[key])) for key in ratios), Cell(count(row["support"])))
-            for name, row in classes.items()
-        ),
+    """What follows the training; a section that has nothing to tell is left out."""
+    made = (
+        overfitting(run),
+        distribution(run),
+        confusion(run),
+        classes(run),
+        calibration(run),
+        mistakes(run),
+        augmentation(run),
+        features(run),
     )
-    definition = Text(
-        "Precision: of the samples predicted as the class, the share that belongs to it. Recall: of the class's "
-        "samples, the share predicted as it. F1: their harmonic mean."
-    )
-    figure = Figure(
-        "confusion_matrix",
-        figures.confusion_matrix(names, matrix),
-        "Confusion matrix: number of samples by true class (rows) and predicted class (columns); empty cells: none",
-        min_width=26 * len(names) if len(names) > figures.LARGE else 0,
-    )
-    return (
-        Section("classes", "Classes", (table, definition)),
-        Section("confusion", "Confusion matrix", (Gallery((figure,)),)),
-    )
+    return tuple(section for section in made if section is not None)
 
 
 REPORT = TaskReport(

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
 from visionjobs import predictions, sample_images
-from visionjobs.errors import MissingObjectError, UserError
+from visionjobs.arrays import Arrays, unpack_arrays
+from visionjobs.errors import MissingObjectError
 from visionjobs.predictions import Predictions
 from visionjobs.report.summary import RunSummary
 from visionjobs.runs import Run
 from visionjobs.sample_images import SampleImages
-
-EMBEDDINGS = "predictions/embeddings.npz"
 
 
 def load_summary(run: Run) -> RunSummary:
@@ -45,12 +37,6 @@ def _read(run: Run, key: str) -> bytes | None:
         return None
 
 
-def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
-    data = _read(run, EMBEDDINGS)
-    if data is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{run.store.address}/{EMBEDDINGS} is damaged ({error})") from error
+def _arrays(run: Run) -> Arrays:
+    data = _read(run, predictions.EMBEDDINGS)
+    return {} if data is None else unpack_arrays(data, f"{run.store.address}/{predictions.EMBEDDINGS}")

@@ -85,6 +85,24 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """One number with its name, and lines in small type below."""
+
+    label: str
+    value: str
+    detail: str = ""
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Numbers side by side, as far as the width allows."""
+
+    kind: ClassVar[str] = "tiles"
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
 class Code:
     """Text in a fixed-width face, line by line."""
 
@@ -92,7 +110,7 @@ class Code:
     text: str
 
 
-Block = Text | Bullets | Table | Gallery | Code
+Block = Text | Bullets | Table | Gallery | Tiles | Code
 
 
 @dataclass(frozen=True)
@@ -102,15 +120,6 @@ class Section:
     anchor: str
     title: str
     blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One number of the headline."""
-
-    label: str
-    value: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from visionjobs.data.catalog import SAMPLE_SUFFIX
+from visionjobs.report.cost import cost
 from visionjobs.report.formatting import NOT_AVAILABLE, count, duration, memory, plain
 from visionjobs.report.page import Block, Bullets, Cell, Code, Column, Section, Table, Text
 from visionjobs.report.summary import RunSummary, as_number
 
 TOLD_ELSEWHERE = {
     "schema", "run", "job", "task", "epochs", "dataset", "created", "finished", "outcome", "state", "gpu_hours",
-    "attempts", "changes", "warnings", "notes", "message",
+    "attempts", "changes", "warnings", "notes", "message", "weights",
 }  # fmt: skip
 """Entries of the record that have a row, a table or a sentence of their own."""
 
@@ -59,8 +60,8 @@ def _changes(run: RunSummary) -> Iterator[str]:
 
 
 def provenance(run: RunSummary) -> Section:
-    """The run, its attempts, the newest attempt in detail, and the spec as resolved."""
-    blocks: list[Block] = [_table("Run", _run_rows(run))]
+    """What the run cost, the run, its attempts, the newest attempt in detail, and the spec as resolved."""
+    blocks: list[Block] = [cost(run), _table("Run", _run_rows(run))]
     if run.attempts:
         newest = {key: value for key, value in run.attempts[-1].items() if key not in (*ATTEMPT, "code")}
         blocks += [_attempts(run)]
@@ -68,7 +69,7 @@ def provenance(run: RunSummary) -> Section:
     if run.spec:
         text = yaml.safe_dump(dict(run.spec), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
         blocks += [Text("The job as it was resolved, with every default written out:"), Code(text.rstrip())]
-    return Section("provenance", "Provenance", tuple(blocks))
+    return Section("provenance", "Cost and provenance", tuple(blocks))
 
 
 def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
@@ -79,6 +80,8 @@ def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield "Code", ", ".join(f"{key} {plain(value)}" for key, value in code.items()) or NOT_AVAILABLE
     for key, label in (("created", "Created"), ("finished", "Finished"), ("outcome", "Outcome")):
         yield label, plain(record.get(key))
+    weights = record.get("weights") or {}
+    yield "Weights", f"{memory(as_number(weights.get('bytes')))}, sha256 {plain(weights.get('sha256'))}"
     yield "GPU-hours", plain(record.get("gpu_hours"))
     seconds = [as_number(attempt.get("seconds")) for attempt in run.attempts]
     yield "Time, all attempts", duration(sum(value or 0 for value in seconds) if seconds else None)

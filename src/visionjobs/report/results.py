@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from visionjobs.report.formatting import MINUS, count, decimal, plain, signed
+from visionjobs.report.formatting import MINUS, NOT_AVAILABLE, count, decimal, plain, signed
 from visionjobs.report.page import Cell, Column, Section, Table, Text, Tile, Tone
 from visionjobs.report.summary import RunSummary, as_number
 from visionjobs.report.task import Metric, TaskReport
@@ -25,9 +25,40 @@ def results(run: RunSummary, task: TaskReport) -> Section:
         split = plain(run.metrics.get("split"))
         measured = (
             f"Ours: measured with the weights at the end of training on the {count(task.samples(run))} samples of the "
-            f"split {split}. Difference: ours less the published figure."
+            f"split {split} of {' '.join(run.measured_on)}. Difference: ours less the published figure."
         )
-    return Section("results", "Results", (Text(measured), table))
+    method = _method(run)
+    return Section("results", "Results", (Text(measured), table, *((Text(method),) if method else ())))
+
+
+def _method(run: RunSummary) -> str:
+    """How the confidence intervals were made, in a sentence or two; "" where there are none."""
+    intervals = run.values.get("intervals") or {}
+    if not any(run.interval(key) for key in intervals):
+        return ""
+    return (
+        f"The small figures below ours are {percent_level(run)} confidence intervals: {plain(intervals.get('method'))} "
+        f"({count(as_number(intervals.get('resamples')))} resamples, seed {plain(intervals.get('seed'))}). They tell "
+        "how far a figure hangs on which samples happened to be evaluated, not on the draws of the training."
+    )
+
+
+def percent_level(run: RunSummary) -> str:
+    """The level of the confidence intervals: '95 %'."""
+    level = as_number((run.values.get("intervals") or {}).get("level"))
+    return NOT_AVAILABLE if level is None else f"{100 * level:.6g}\N{NO-BREAK SPACE}%"
+
+
+def interval(run: RunSummary, key: str) -> tuple[str, ...]:
+    """The metric's confidence interval as one line, ('95 %: 0.4210 to 0.5580',); () where there is none.
+
+    It may be broken before "to" only, where a phone has no room for it.
+    """
+    ends = run.interval(key)
+    if ends is None:
+        return ()
+    tie = "\N{NO-BREAK SPACE}"
+    return (f"{percent_level(run)}:{tie}{decimal(ends[0])} to{tie}{decimal(ends[1])}",)
 
 
 def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
@@ -38,7 +69,7 @@ def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
     difference = None if ours is None or theirs is None else ours - theirs
     return (
         Cell(metric.title, (*definition, *source)),
-        Cell(decimal(ours)),
+        Cell(decimal(ours), interval(run, metric.key)),
         Cell(decimal(theirs)),
         _difference(difference, metric.higher_is_better),
     )
@@ -54,7 +85,7 @@ def _difference(difference: float | None, higher_is_better: bool) -> Cell:
 
 
 def metric_tile(run: RunSummary, key: str, label: str) -> Tile:
-    """A metric for the headline, with the published figure below."""
+    """A metric for the headline, with its interval and the published figure below."""
     ours, theirs = run.value(key), as_number(run.published.get(key, {}).get("value"))
     beside = "" if ours is None or theirs is None else f"published {decimal(theirs)} ({signed(ours - theirs)})"
-    return Tile(label, decimal(ours), beside)
+    return Tile(label, decimal(ours), beside, interval(run, key))

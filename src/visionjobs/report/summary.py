@@ -28,7 +28,7 @@ class RunSummary:
         gpu_utilisation (0..1, None on a CPU), peak_memory_bytes, seconds, diagnosis (None or a sentence), and the
         task's own columns, for classification train_loss, train_ce, train_uniform, train_accuracy, val_loss,
         val_accuracy.
-    metrics: metrics.json, {} while there is none.
+    metrics: metrics.json, {} while there is none; its "data" names the dataset where that is not the run's own.
     dataset: the manifest of the dataset (dataset.json: classes, size, counts by split and class, ...), {} without.
     predictions, samples: of the validation split, and the images to show; None without.
     embeddings: "train_2d" float32 [n, 2], "val_2d" [m, 2], "val_3d" [m, 3] (t-SNE of the features), with
@@ -55,9 +55,22 @@ class RunSummary:
         """The metric with this dotted key, None where there is none."""
         return as_number(flatten(dict(self.values)).get(key))
 
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """The metric's confidence interval, None where there is none."""
+        ends = (self.values.get("intervals") or {}).get(key)
+        low, high = map(as_number, ends) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+        return None if low is None or high is None else (low, high)
+
     def setting(self, key: str) -> Any:
         """The spec's value under this dotted key, None where there is none."""
         return flatten(dict(self.spec)).get(key)
+
+    @property
+    def measured_on(self) -> tuple[str, str]:
+        """Name and version of the dataset that `metrics` are of: the run's own, unless they say otherwise."""
+        data = self.metrics.get("data") or {}
+        own = (self.setting("data.name"), self.setting("data.version"))
+        return str(data.get("name", own[0])), str(data.get("version", own[1]))
 
     @property
     def published(self) -> Mapping[str, Mapping[str, Any]]:
