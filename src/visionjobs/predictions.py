@@ -17,7 +17,9 @@ from visionjobs.errors import UserError
 KEY = "predictions/{split}.parquet"
 """Where a run keeps the predictions of a split, relative to its folder."""
 
-Floats = npt.NDArray[np.floating]
+EMBEDDINGS = "predictions/embeddings.npz"
+"""Where a run keeps its features in two and three dimensions (metrics/features.py)."""
+
 Indices = npt.NDArray[np.int64]
 
 

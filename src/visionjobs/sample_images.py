@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from visionjobs.arrays import pack_arrays, unpack_arrays
 from visionjobs.errors import UserError
 
 KEY = "predictions/samples.npz"
@@ -36,15 +35,13 @@ class SampleImages:
 
     def to_npz(self) -> bytes:
         """Compressed arrays, one a field."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
-        return buffer.getvalue()
+        return pack_arrays({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_npz(cls, data: bytes, source: str) -> SampleImages:
         """What `to_npz` wrote. Raises UserError naming `source` for anything else."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{source} holds no sample images, or is damaged ({error})") from error
+        arrays = unpack_arrays(data, source)
+        names = {field.name for field in fields(cls)}
+        if missing := names - arrays.keys():
+            raise UserError(f"{source} holds no sample images: {', '.join(sorted(missing))} are missing")
+        return cls(**{name: arrays[name] for name in names})

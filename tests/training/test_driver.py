@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import start_attempt, tiny_spec, train_here, train_in_processes
+from tiny import ending, finish, start_attempt, tiny_spec, train_here, train_in_processes
 
 from visionjobs.cluster.local import Connection, Resources
 from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError
-from visionjobs.runs import Attempt
 from visionjobs.storage import Store
 from visionjobs.training import driver, finalise
 from visionjobs.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
-from visionjobs.training.driver import Watcher, check_may_start
+from visionjobs.training.driver import check_may_start
 from visionjobs.training.ray_workers import Share, check_free
+from visionjobs.training.watch import Watcher
 from visionjobs.training.worker_main import Outcome
 
 
@@ -25,16 +25,9 @@ def watcher() -> Watcher:
     return Watcher(*[lambda *_: None] * 5)
 
 
-def end(root: Store, attempt: Attempt, watcher: Watcher, *sets: str) -> None:
-    """One attempt to the end, trained in this process."""
-    spec = tiny_spec(*sets)
-    driver._record_start(attempt, spec, [])
-    driver._to_the_end(attempt, spec, lambda: train_here(root, attempt, spec), watcher)
-
-
-def test_complete(root: Store, watcher: Watcher) -> None:
+def test_complete(root: Store) -> None:
     attempt = start_attempt(root, tiny_spec())
-    end(root, attempt, watcher)
+    finish(root, attempt, tiny_spec())
     record = attempt.run.record()
     assert (record["state"], record["outcome"], record["epochs"]) == ("complete", "complete", 2)
     assert [claim.kind for claim in attempt.run.claims()] == ["attempt", "finaliser"]
@@ -65,14 +58,14 @@ def test_every_end_is_recorded(root: Store, watcher: Watcher, monkeypatch, error
         outcome = train_here(root, attempt, spec)
         train = lambda: outcome  # noqa: E731
     with pytest.raises(type(error)):
-        driver._to_the_end(attempt, spec, train, watcher)
+        driver._to_the_end(attempt, spec, train, watcher, ending(root))
     assert attempt.run.record()["state"] == state
     monkeypatch.undo()
     if state == "failed":
         with pytest.raises(FinalError, match="bad data"):
             check_may_start(attempt.run, spec)
     else:
-        end(root, attempt.run.claim("attempt", {"gpus": 0}), watcher, "train.epochs=1")
+        finish(root, attempt.run.claim("attempt", {"gpus": 0}), tiny_spec("train.epochs=1"))
         assert attempt.run.record()["state"] == "complete"
 
 
@@ -82,7 +75,7 @@ def test_superseded_attempt_leaves_the_record_alone(root: Store, watcher: Watche
     outcome = train_here(root, attempt, tiny_spec())
     attempt.run.claim("attempt", {})
     with pytest.raises(SupersededError):
-        driver._to_the_end(attempt, tiny_spec(), lambda: outcome, watcher)
+        driver._to_the_end(attempt, tiny_spec(), lambda: outcome, watcher, ending(root))
     assert attempt.run.record()["state"] == "running"
     assert attempt.run.metrics() is None
 
@@ -98,9 +91,9 @@ def test_metrics_and_weights_are_of_the_same_step(root: Store, watcher: Watcher)
         return outcome
 
     with pytest.raises(VisionjobsError, match="checkpoint of its last step is damaged"):
-        driver._to_the_end(attempt, tiny_spec(), damaged, watcher)
+        driver._to_the_end(attempt, tiny_spec(), damaged, watcher, ending(root))
     assert attempt.run.metrics() is None
-    end(root, attempt.run.claim("attempt", {"gpus": 0}), watcher)
+    finish(root, attempt.run.claim("attempt", {"gpus": 0}), tiny_spec())
     assert attempt.run.record()["state"] == "complete"
 
 
@@ -124,9 +117,9 @@ def test_fewer_epochs_than_begun_are_refused(root: Store, watcher: Watcher) -> N
         check_may_start(attempt.run, tiny_spec("train.epochs=1"))
 
 
-def test_pruned_run_is_not_trained_from_nothing(root: Store, watcher: Watcher) -> None:
+def test_pruned_run_is_not_trained_from_nothing(root: Store) -> None:
     attempt = start_attempt(root, tiny_spec())
-    end(root, attempt, watcher)
+    finish(root, attempt, tiny_spec())
     store = attempt.run.store
     store.delete([entry.key for entry in store.entries("attempts") if "/checkpoints/" in entry.key])
     with pytest.raises(UserError, match="checkpoints were pruned"):
@@ -138,7 +131,7 @@ def test_hours_are_limited(root: Store, watcher: Watcher) -> None:
     spec = tiny_spec("limits.hours=0.00001")
     driver._record_start(attempt, spec, [])
     with pytest.raises(VisionjobsError, match=r"limits\.hours"):
-        driver._to_the_end(attempt, spec, lambda: time.sleep(5), watcher)
+        driver._to_the_end(attempt, spec, lambda: time.sleep(5), watcher, ending(root))
     assert attempt.run.record()["state"] == "interrupted"
 
 

@@ -18,7 +18,11 @@ from visionjobs.jobfile import build_spec, with_sets
 from visionjobs.runs import Attempt, Run, create_run
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
+from visionjobs.tracking.mirror import Off
+from visionjobs.training import driver
 from visionjobs.training.checkpoint import decode_state, load_newest
+from visionjobs.training.finalise import Ending
+from visionjobs.training.watch import Watcher
 from visionjobs.training.worker_main import Outcome, Work, worker_main
 
 CLASSES = ("bear", "deer", "fox", "owl")
@@ -64,6 +68,25 @@ def work_for(root: Store, attempt: Attempt, spec: JobSpec) -> Work:
 def train_here(root: Store, attempt: Attempt, spec: JobSpec) -> Outcome:
     """One worker, in this process."""
     return Outcome(**worker_main(asdict(work_for(root, attempt, spec))))
+
+
+def ending(root: Store) -> Ending:
+    """What the finaliser needs; nobody is told anything."""
+    return Ending(root, Path(f"{root.address}-cache"), lambda _: None, lambda _: None, Off())
+
+
+def finish(root: Store, attempt: Attempt, spec: JobSpec) -> Run:
+    """One attempt to its end, trained in this process, with everything that a finished run has."""
+    watcher = Watcher(*[lambda *_: None] * 5)
+    driver._record_start(attempt, spec, [])
+    driver._to_the_end(attempt, spec, lambda: train_here(root, attempt, spec), watcher, ending(root))
+    return attempt.run
+
+
+def finished_run(root: Store, *sets: str) -> Run:
+    """A new run of the tiny job, finished."""
+    spec = tiny_spec(*sets)
+    return finish(root, start_attempt(root, spec), spec)
 
 
 def train_in_processes(root: Store, attempt: Attempt, spec: JobSpec, world: int, die_at: int | None = None) -> Outcome:

@@ -22,6 +22,7 @@ def ray_env(token: Path) -> dict[str, str | None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_AUTH_TOKEN": None,  # would win over the file
+        "WANDB_API_KEY": None,  # the driver alone talks to wandb: workers need no key (tracking/)
         "RAY_ADDRESS": None,  # would lead Ray's own tools to another cluster
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one node only: Ray then binds every port to 127.0.0.1
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # for the dashboard's Train page

@@ -20,6 +20,8 @@ from visionjobs.storage import OnBytes, Store
 
 TRANSFERS = 4
 UNVERIFIED = ".unverified"
+ALL = "all"
+"""The split that holds every image."""
 
 
 class Split:
@@ -38,6 +40,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def relabelled(self, labels: npt.NDArray[np.int64]) -> Split:
+        """The same images with other labels, int64 [n]."""
+        return Split(self._shards, self._shard, self._row, labels, self.paths)
 
     def read(self, indices: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Images uint8 [len(indices), H, W, 3]; indices within the split, in any order, repeats allowed."""
@@ -68,10 +74,11 @@ class LocalDataset:
         ]
 
     def split(self, name: str) -> Split:
-        """The split "train" or "val". Raises KeyError where the dataset has none of that name."""
-        if name not in self.manifest.counts:
+        """The split "train" or "val", or "all" of them. Raises KeyError where the dataset has none of that name."""
+        if name not in (*self.manifest.counts, ALL):
             raise KeyError(f"{self.manifest.name} has the splits {', '.join(self.manifest.counts)}, not {name}")
-        rows = np.flatnonzero(self._index["split"].to_numpy() == name)
+        splits = self._index["split"].to_numpy()
+        rows = np.arange(len(splits)) if name == ALL else np.flatnonzero(splits == name)
         column = {key: self._index[key].to_numpy()[rows].astype(np.int64) for key in ("shard", "row", "label")}
         paths = self._index["path"].take(rows).to_pylist()
         return Split(self._shards, column["shard"], column["row"], column["label"], paths)

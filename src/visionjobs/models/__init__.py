@@ -25,6 +25,7 @@ class ModelEntry:
     build: (number of classes, (height, width) in pixels, dropout) -> the model, with random weights.
     backbone: how the names of the parameters that `train.freeze: backbone` freezes begin.
     head: the state-dict keys whose first axis is the classes; a new head replaces them.
+    features: the module whose input are the features that are worth a look (one vector an image), or None.
     torchvision_weights: torchvision's enum of published weights, or None.
     """
 
@@ -32,6 +33,7 @@ class ModelEntry:
     build: Callable[[int, tuple[int, int], float], FreezableModule]
     backbone: tuple[str, ...]
     head: tuple[str, ...]
+    features: str | None = None
     torchvision_weights: type[WeightsEnum] | None = None
 
 
@@ -47,6 +49,7 @@ MODELS: dict[str, ModelEntry] = {
         build=lambda num_classes, _size, dropout: ResNet18(num_classes, dropout),
         backbone=("conv1.", "bn1.", "layer"),
         head=("fc.weight", "fc.bias"),
+        features="fc",
         torchvision_weights=ResNet18_Weights,
     ),
 }

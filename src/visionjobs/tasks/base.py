@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from visionjobs.data.cache import Split
 from visionjobs.spec import JobSpec
 
 Counts = dict[str, Tensor]
 """Sums and counts, whose sum over samples, batches and workers is exact: never averages."""
+
+
+OnStage = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What an evaluation left.
+
+    classes: in the model's order; split, samples: what was evaluated, its labels in that order; metrics: from its
+    counts; kept: name -> [n, ...] in the order of the samples; train: the training split, None where it has no say;
+    features: "train" and "val" -> "index" and "features" (training/evaluation.py), {} without a layer for them.
+    """
+
+    classes: list[str]
+    split: str
+    samples: Split
+    metrics: dict[str, Any]
+    kept: dict[str, npt.NDArray[Any]]
+    train: Split | None = None
+    features: dict[str, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """metrics: the `metrics` object of metrics.json; files: key relative to the run folder -> contents."""
+
+    metrics: dict[str, Any]
+    files: dict[str, bytes]
 
 
 class Result(Protocol):
@@ -51,6 +85,17 @@ class Task(ABC):
     @abstractmethod
     def count_eval(self, counts: Counts, outputs: Tensor, targets: Tensor) -> None:
         """Add an evaluated batch, in place, without waiting for the device."""
+
+    kept: tuple[str, ...] = ()
+    """Names of what `keep` keeps."""
+
+    @abstractmethod
+    def keep(self, outputs: Tensor) -> dict[str, Tensor]:
+        """What is kept of each sample of a batch in the last evaluation of a run: name -> [b, ...], on the device."""
+
+    @abstractmethod
+    def complete(self, ended: Ended, on_stage: OnStage) -> Completed:
+        """All of the task's own that a run folder holds: the whole metrics, and the files of predictions/."""
 
     @abstractmethod
     def result(self, counts: Counts) -> Result:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from visionjobs.metrics import classification as metrics
-from visionjobs.tasks.base import Counts, Result, Task
+from visionjobs.tasks.base import Completed, Counts, Ended, OnStage, Result, Task
+from visionjobs.tasks.classification_end import complete
 from visionjobs.theory import label_smoothing_terms
 
 
@@ -52,6 +53,16 @@ class Classification(Task):
     def count_eval(self, counts: Counts, outputs: Tensor, targets: Tensor) -> None:
         """Add an evaluated batch."""
         metrics.update(counts, outputs, targets)
+
+    kept = ("logits",)
+
+    def keep(self, outputs: Tensor) -> dict[str, Tensor]:
+        """The logits, float32 [b, K]."""
+        return {"logits": outputs.float()}
+
+    def complete(self, ended: Ended, on_stage: OnStage) -> Completed:
+        """Predictions, sample images and features (tasks/classification_end.py)."""
+        return complete(self.spec, ended, on_stage)
 
     def result(self, counts: Counts) -> Result:
         """Accuracy, F1, confusion matrix, ..."""

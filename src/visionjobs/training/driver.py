@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from visionjobs.cluster.local import Connection, connect
+from visionjobs.cluster.local import connect
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
-from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError, error_from
+from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.provenance import code_version, hardware
-from visionjobs.runs import Attempt, Run, create_run, now, read_progress
+from visionjobs.runs import Attempt, Run, create_run, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
-from visionjobs.storage import OnBytes, Store
+from visionjobs.storage import Store
+from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
 from visionjobs.training.checkpoint import list_checkpoints
-from visionjobs.training.finalise import account, finalise
+from visionjobs.training.finalise import Ending, account, finalise
 from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
 from visionjobs.training.setup import check_batch, check_precision
+from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """What is told to the person who waits."""
-
-    started: Callable[[Run, Connection], None]
-    progress: Callable[[dict[str, Any]], None]
-    warn: Callable[[str], None]
-    stage: Callable[[str], None]
-    transfer: Callable[[str, int], OnBytes]
 
 
 def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
@@ -64,6 +54,8 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
     would repeat, other VisionjobsErrors for one after which the run may be continued.
     """
     check_may_start(run, spec)
+    api_key = os.environ.get("WANDB_API_KEY")  # from here on: Ray's processes, and so its environment, have none
+    check_mode(spec, api_key)
     conditional = root.probe()
     dataset = find_dataset(root, spec.data.name, spec.data.version)
     warnings = _check_inputs(settings, root, spec, run, dataset, watcher)
@@ -91,7 +83,9 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
             use_gpu=bool(share.gpus),
         )
         _record_start(attempt, spec, warnings)
-        _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher)
+        with closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
+            ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
+            _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher, ending)
     return run
 
 
@@ -111,24 +105,26 @@ def _check_inputs(
     return warnings
 
 
-def _to_the_end(attempt: Attempt, spec: JobSpec, train: Callable[[], Outcome], watcher: Watcher) -> None:
+def _to_the_end(
+    attempt: Attempt, spec: JobSpec, train: Callable[[], Outcome], watcher: Watcher, ending: Ending
+) -> None:
     """Train, finalise, and record how it ended, whatever that was."""
     holder = attempt  # who may write the record
     try:
-        outcome = _watch(train, attempt, spec, watcher)
-        watcher.stage("writing weights, metrics and report")
+        outcome = watch(train, attempt, spec, watcher, ending.mirror)
+        watcher.stage("the last evaluation")
         holder = attempt.run.claim("finaliser", {"attempt": attempt.number}, number=attempt.number + 1)
-        finalise(holder, spec, outcome, watcher.warn)
+        finalise(holder, spec, outcome, ending)
     except KeyboardInterrupt:
         for name in (signal.SIGINT, signal.SIGTERM):  # a second one must not break off the cleaning up
             signal.signal(name, signal.SIG_IGN)
-        _record_end(holder, "interrupted", "interrupted")
+        _record_end(holder, "interrupted", "interrupted", ending.mirror)
         raise
     except SupersededError:  # the record is the newer attempt's now
         raise
     except Exception as error:
         state = "failed" if isinstance(error, FinalError) else "interrupted"
-        _record_end(holder, state, str(error) or type(error).__name__)
+        _record_end(holder, state, str(error) or type(error).__name__, ending.mirror)
         raise
 
 
@@ -180,43 +176,6 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
     )
 
 
-def _watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher: Watcher) -> Outcome:
-    """Run `train` in a thread and show progress until it ends. Raises the error that the workers returned.
-
-    In a thread, because Ray's own SIGINT handler, which it installs in the main thread only, ends with status 0.
-    """
-    outcomes: list[Outcome] = []
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcomes.append(train())
-        except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
-            errors.append(error)
-
-    thread = threading.Thread(target=target, name="ray-train", daemon=True)
-    thread.start()
-    interval = 2.0 if attempt.store.address.startswith("s3://") else 0.5
-    deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
-    while thread.is_alive():
-        thread.join(interval)
-        try:
-            progress = read_progress(attempt.store)
-        except StorageError as error:  # only for show: the workers decide whether the run can go on
-            watcher.warn(str(error))
-            continue
-        if progress is not None:
-            watcher.progress(progress)
-        if deadline is not None and time.monotonic() > deadline:
-            raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
-    if errors:
-        raise errors[0]
-    outcome = outcomes[0]
-    if outcome.error is not None:
-        raise error_from(outcome.error, outcome.exit_status)
-    return outcome
-
-
 def _info(share: Share) -> dict[str, Any]:
     return {
         "code": code_version(),
@@ -246,12 +205,13 @@ def _changes_since(run: Run, attempt: Attempt) -> list[str]:
     return warnings
 
 
-def _record_end(holder: Attempt, state: str, message: str) -> None:
-    """How it ended: 'failed' is not tried again, 'interrupted' may be continued.
+def _record_end(holder: Attempt, state: str, message: str, mirror: Mirror) -> None:
+    """How it ended, also for wandb: 'failed' is not tried again, 'interrupted' may be continued.
 
-    The record is best effort here: what ended the attempt is what the person must be told.
+    Both are best effort here: what ended the attempt is what the person must be told.
     """
     try:
         holder.update_record(state=state, message=message, **account(holder.run))
+        mirror.finish(None, state, holder.check_not_superseded)
     except VisionjobsError as error:
         log.warning("the record of run %s could not be written: %s", holder.run.id, error)

@@ -1,57 +1,102 @@
-"""The end of a run: weights, metrics.json, report and record, written once, by the attempt that still holds the run."""
+"""The end of a run: weights, predictions, metrics.json, report and record, written once, by whoever holds the run."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from visionjobs.data.cache import LocalDataset, fetch
+from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import VisionjobsError
 from visionjobs.report.build import build_report
+from visionjobs.report.load import load_summary
 from visionjobs.report.summary import RunSummary
 from visionjobs.runs import Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
+from visionjobs.storage import Store
+from visionjobs.tasks import make_task
+from visionjobs.tasks.base import Completed, Ended, OnStage
+from visionjobs.tracking.mirror import Mirror
 from visionjobs.training.checkpoint import decode_state, load_newest
+from visionjobs.training.outputs import FILE, SPLIT, read_outputs
 from visionjobs.training.worker_main import Outcome
 
 
-def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, warn: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class Ending:
+    """Where the finaliser finds what it needs, and whom it tells. root: the storage; cache: this node's folder;
+    mirror: the run's, in wandb."""
+
+    root: Store
+    cache: Path
+    warn: Callable[[str], None]
+    stage: OnStage
+    mirror: Mirror
+
+
+def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) -> RunSummary:
     """Write what stays, as the finaliser `final`. Raises SupersededError where a newer attempt holds the run.
 
     Raises VisionjobsError where the last checkpoint is damaged: metrics and weights must be of the same step.
     """
     run = final.run
-    newest = load_newest(run, warn)
+    newest = load_newest(run, ending.warn)
     if newest is None or newest[0].step != outcome.step:
         raise VisionjobsError(
             f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
         )
-    final.write_shared(f"weights/{spec.name}.pth", _weights(newest[1]))
-    metrics = {
+    weights = _weights(newest[1])
+    final.write_shared(f"weights/{spec.name}.pth", weights)
+    attempt = run.store.at("attempts", f"{final.number - 1:04}")
+    dataset = fetch(find_dataset(ending.root, spec.data.name, spec.data.version), ending.cache)
+    completed = _complete(spec, dataset, attempt, outcome, ending.stage)
+    for key, data in completed.files.items():
+        final.write_shared(key, data)
+    final.write_shared("metrics.json", json.dumps(_metrics(run, spec, completed), indent=1, allow_nan=False))
+    final.update_record(
+        finished=now(),
+        outcome="complete",
+        weights={"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
+        **account(run),
+    )
+    ending.stage("the report")
+    summary = load_summary(run)
+    for key, data in build_report(summary).items():
+        final.write_shared(f"report/{key}", data)
+    if spec.wandb.mode != "off":
+        ending.stage("wandb")
+        ending.mirror.finish(summary, "complete", final.check_not_superseded)
+    final.update_record(state="complete")
+    run.store.delete([f"attempts/{claim.number:04}/{FILE}" for claim in run.claims()])
+    return summary
+
+
+def _complete(spec: JobSpec, dataset: LocalDataset, attempt: Store, outcome: Outcome, stage: OnStage) -> Completed:
+    groups = read_outputs(attempt)
+    kept, classes = groups.pop("kept"), dataset.manifest.classes
+    ended = Ended(
+        classes, SPLIT, dataset.split(SPLIT), outcome.metrics or {}, kept, dataset.split("train"), features=groups
+    )
+    return make_task(spec, classes).complete(ended, stage)
+
+
+def _metrics(run: Run, spec: JobSpec, completed: Completed) -> dict[str, Any]:
+    return {
         "schema": 1,
         "run": run.id,
         "job": spec.name,
         "task": spec.task,
-        "split": "val",
-        "metrics": outcome.metrics,
+        "split": SPLIT,
+        "metrics": completed.metrics,
     }
-    final.write_shared("metrics.json", json.dumps(metrics, indent=1))
-    record = final.update_record(finished=now(), outcome="complete", **account(run))
-    summary = RunSummary(
-        run=run.id,
-        job=spec.name,
-        spec=spec.model_dump(mode="json"),
-        record=record,
-        history=run.history(),
-        metrics=metrics,
-    )
-    for key, data in build_report(summary).items():
-        final.write_shared(f"report/{key}", data)
-    final.update_record(state="complete")
 
 
 def account(run: Run) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from contextlib import closing
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from visionjobs.data.loader import Batch, batch_plan, epoch_order, evaluation_plan
+from visionjobs.data.loader import Batch, batch_plan, epoch_order
 from visionjobs.errors import FinalError, SupersededError
 from visionjobs.tasks.base import Counts
 from visionjobs.training.monitor import EpochMonitor
@@ -48,7 +47,6 @@ class Loop:
         self.step = 0
         self.counts: Counts = setup.task.train_counts(worker.device)
         self.losses = torch.zeros(self.steps_per_epoch, device=worker.device)
-        self.metrics: dict[str, Any] | None = None
 
     @property
     def dropped(self) -> int:
@@ -70,14 +68,13 @@ class Loop:
             elif rank == 0:  # another number of workers: the sums are kept, the bits of the run are not promised
                 tensor.copy_(state["counts"][name].sum(0))
 
-    def run(self) -> dict[str, Any]:
-        """Train from the current step to the last; returns the metrics of the final weights on the validation split.
+    def run(self) -> None:
+        """Train from the current step to the last.
 
         Raises NotFiniteError, SupersededError or StorageError, on all workers at the same step.
         """
         while self.step < self.total_steps:
             self._epoch(self.step // self.steps_per_epoch)
-        return self.evaluate() if self.metrics is None else self.metrics
 
     def _epoch(self, epoch: int) -> None:
         """The rest of an epoch, from the current step on; then validation, a history row, and a checkpoint if due."""
@@ -89,8 +86,7 @@ class Loop:
         row = {"epoch": epoch, "step": self.step} | setup.task.train_row(setup.worker.sum(self.counts))
         for counts in self.counts.values():
             counts.zero_()
-        self.metrics = self.evaluate()
-        row |= setup.task.eval_row(self.metrics) | speed.to_row()
+        row |= setup.task.eval_row(setup.evaluator.metrics(setup.val)) | speed.to_row()
         if self.recorder:
             self.recorder.row(row)
         checkpoint = spec.train.checkpoint
@@ -174,17 +170,3 @@ class Loop:
                 "counts": counts,
             }
             self.recorder.checkpoint(state, step=self.step, epoch=epoch, score=score)
-
-    @torch.inference_mode()
-    def evaluate(self) -> dict[str, Any]:
-        """The metrics of the current weights on the validation split, every sample once, summed over the workers."""
-        setup = self.setup
-        worker, task = setup.worker, setup.task
-        worker.broadcast_buffers(setup.model)
-        setup.model.eval()
-        counts = task.eval_counts(worker.device)
-        for batch in setup.val.batches(evaluation_plan(len(setup.val), setup.local_batch, worker.rank, worker.world)):
-            with setup.autocast():
-                outputs: Tensor = setup.model(setup.val_input(batch))
-            task.count_eval(counts, outputs, batch.labels)
-        return task.result(worker.sum(counts)).to_dict()

@@ -21,6 +21,7 @@ from visionjobs.models.precision import autocast, resolve_precision
 from visionjobs.spec import JobSpec
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Task
+from visionjobs.training.evaluation import Evaluator
 from visionjobs.training.worker import Worker
 
 
@@ -45,6 +46,11 @@ class Setup:
     def local_batch(self) -> int:
         """Samples of a training batch on this worker."""
         return self.spec.train.batch // self.worker.world
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Evaluates the current weights."""
+        return Evaluator(self.worker, self.task, self.model, self.local_batch, self.val_input, self.autocast)
 
     def connect(self) -> None:
         """Join the other workers (DDP, from 2 on) and compile: a collective, so only once all workers are set up."""
@@ -106,7 +112,7 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
         train=train,
         val=val,
         train_input=_train_input(spec, device),
-        val_input=_val_input(spec, device),
+        val_input=plain_input(spec, device),
     )
 
 
@@ -162,6 +168,7 @@ def _train_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tenso
     return augmented
 
 
-def _val_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tensor]:
+def plain_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tensor]:
+    """uint8 batch -> normalised float images, as they are evaluated."""
     normalise = Normaliser((spec.data.size[0], spec.data.size[1]), device)
     return lambda batch: normalise(batch.images)

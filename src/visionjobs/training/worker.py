@@ -66,6 +66,28 @@ class Worker:
             gathered[name] = torch.stack(parts)
         return gathered
 
+    def gather_rows(self, rows: Tensor | None) -> Tensor:
+        """Rows [n_r, ...] of every worker one after the other, on every worker; None where a worker has none.
+
+        One worker at least must have some. Workers may have different numbers of rows.
+        """
+        if self.world == 1:
+            if rows is None:
+                raise ValueError("there are no rows on any worker")
+            return rows
+        shapes: list[tuple[int, ...] | None] = [None] * self.world
+        dist.all_gather_object(shapes, None if rows is None else tuple(rows.shape))
+        dtypes: list[torch.dtype | None] = [None] * self.world
+        dist.all_gather_object(dtypes, None if rows is None else rows.dtype)
+        like = next(number for number, shape in enumerate(shapes) if shape is not None)
+        lengths = [0 if shape is None else shape[0] for shape in shapes]
+        padded = torch.zeros((max(lengths), *(shapes[like] or ())[1:]), dtype=dtypes[like], device=self.device)
+        if rows is not None:
+            padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
     def broadcast_bytes(self, data: bytes | None) -> bytes | None:
         """The main worker's bytes, on every worker; None stays None."""
         if self.world == 1:

@@ -17,6 +17,7 @@ from visionjobs.runs import Attempt, Run
 from visionjobs.storage import open_store
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.loop import Loop
+from visionjobs.training.outputs import last_evaluation, write_outputs
 from visionjobs.training.recorder import Recorder
 from visionjobs.training.setup import Setup, set_up
 from visionjobs.training.worker import Worker
@@ -40,7 +41,8 @@ class Work:
 class Outcome:
     """How the run ended, the same on every worker.
 
-    step, metrics: of the final weights, when complete; facts: for the record; else the error and its exit status.
+    When complete: step, and metrics of the final weights on the validation split; facts: for the record.
+    Else: the error and its exit status.
     """
 
     step: int = 0
@@ -123,7 +125,8 @@ def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
     if problem is not None:
         raise problem
     try:
-        metrics = loop.run()
+        loop.run()
+        metrics, groups = last_evaluation(loop.setup)
     except torch.OutOfMemoryError as exhausted:
         if worker.world > 1:  # the others wait in a collective: only Ray can end them
             raise
@@ -131,6 +134,8 @@ def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
     finally:
         if loop.recorder:
             loop.recorder.close()
+    if worker.is_main:
+        write_outputs(prepared.attempt, groups)
     return Outcome(step=loop.step, metrics=metrics, facts=facts)
 
 

@@ -1,0 +1,136 @@
+"""A finished run's stored weights, evaluated again in this process: on its own dataset or on another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visionjobs.data.cache import ALL, LocalDataset, Split, fetch
+from visionjobs.data.catalog import DatasetRef, find_dataset
+from visionjobs.data.loader import open_images
+from visionjobs.errors import UserError, nearest
+from visionjobs.models.precision import autocast
+from visionjobs.models.trained import Trained
+from visionjobs.predictions import KEY, Predictions
+from visionjobs.report.build import build_report
+from visionjobs.report.load import load_summary
+from visionjobs.runs import now
+from visionjobs.sample_images import KEY as SAMPLES
+from visionjobs.sample_images import SampleImages
+from visionjobs.storage import OnBytes, Store
+from visionjobs.tasks import make_task
+from visionjobs.tasks.base import Completed, Ended, OnStage
+from visionjobs.training.evaluation import Evaluator
+from visionjobs.training.outputs import SPLIT
+from visionjobs.training.setup import plain_input
+from visionjobs.training.worker import Worker
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who is told how far it is: of a transfer, of samples (this many more of so many), and of what follows."""
+
+    transfer: Callable[[str, int], OnBytes]
+    samples: Callable[[int, int], None]
+    stage: OnStage
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """store: the folder that was written; metrics: the `metrics` object of its metrics.json; own: whether it is on the
+    very samples that the run was measured on at its end."""
+
+    store: Store
+    metrics: dict[str, Any]
+    own: bool
+
+
+def choose_dataset(root: Store, trained: Trained, data: str | None, version: str | None) -> DatasetRef:
+    """The run's own dataset in its own version, or the one asked for. Raises UserError where there is none."""
+    own = trained.spec.data
+    if data in (None, own.name):
+        return find_dataset(root, own.name, version or own.version)
+    return find_dataset(root, str(data), version or "newest")
+
+
+def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, told: Told) -> Evaluation:
+    """Evaluate on one split of `ref`, and write `evaluations/<name>/` of the run: metrics, predictions and a report.
+
+    Raises UserError for a split that is not there, and for classes that the run does not know.
+    """
+    if split not in (*ref.manifest.counts, ALL):
+        known = (*ref.manifest.counts, ALL)
+        where = f"{ref.manifest.name} {ref.manifest.version}"
+        raise UserError(f"--split {split}: {where} has {', '.join(known)}.{nearest(split, known)}")
+    local = fetch(ref, cache, told.transfer(f"dataset {ref.manifest.name}", ref.manifest.bytes))
+    samples = in_classes_of(trained.classes, local, split)
+    completed = _measure(trained, samples, split, told)
+    own = (ref.manifest.name, ref.manifest.version) == (trained.dataset.name, trained.dataset.version)
+    name = split if own else f"{ref.manifest.name}-{ref.manifest.version}-{split}"
+    store = trained.run.store.at("evaluations", name)
+    told.stage("the report")
+    _write(store, trained, ref, split, completed)
+    return Evaluation(store, completed.metrics, own and split == SPLIT)
+
+
+def in_classes_of(classes: list[str], local: LocalDataset, split: str) -> Split:
+    """A split with its labels in the order of `classes`. Raises UserError for a class that is not among them."""
+    there = local.manifest.classes
+    unknown = [name for name in there if name not in classes]
+    if unknown:
+        raise UserError(
+            f"the dataset {local.manifest.name} {local.manifest.version} has classes that the run does not know: "
+            f"{', '.join(unknown)}. The run's classes are: {', '.join(classes)}."
+        )
+    found = local.split(split)
+    return found.relabelled(np.array([classes.index(name) for name in there], np.int64)[found.labels])
+
+
+def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Completed:
+    spec, device = trained.spec, trained.device
+    images = open_images(
+        samples, size=trained.size, device=device, resident="never", fraction=1.0, processes_on_device=1
+    )
+    task = make_task(spec, trained.classes)
+    evaluator = Evaluator(
+        Worker(0, 1, device),
+        task,
+        trained.model,
+        spec.train.batch // spec.resources.workers,
+        plain_input(spec, device),
+        lambda: autocast(trained.precision, device),
+        lambda count: told.samples(count, len(samples)),
+    )
+    metrics, kept = evaluator.metrics_and_samples(images)
+    return task.complete(Ended(trained.classes, split, samples, metrics, kept), told.stage)
+
+
+def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed) -> None:
+    """metrics.json last: a folder without one is no evaluation."""
+    run, spec = trained.run, trained.spec
+    metrics = {
+        "schema": 1,
+        "run": run.id,
+        "job": spec.name,
+        "task": spec.task,
+        "split": split,
+        "data": {"name": ref.manifest.name, "version": ref.manifest.version},
+        "evaluated": now(),
+        "metrics": completed.metrics,
+    }
+    summary = replace(
+        load_summary(run),
+        metrics=metrics,
+        dataset=ref.manifest.model_dump(mode="json"),
+        predictions=Predictions.from_parquet(completed.files[KEY.format(split=split)], store.address),
+        samples=SampleImages.from_npz(completed.files[SAMPLES], store.address),
+        embeddings={},
+    )
+    for key, data in (completed.files | {f"report/{k}": v for k, v in build_report(summary).items()}).items():
+        store.write(key, data)
+    store.write("metrics.json", json.dumps(metrics, indent=1, allow_nan=False))
