@@ -90,6 +90,10 @@ def test_unknown_key_lists_the_valid_ones() -> None:
         ("resources: {memory: 4GB}", "resources.memory", "an amount such as 512Mi or 4Gi", "text '4GB'"),
         ("resources: {memory: 4}", "resources.memory", "text", "a number 4. Put it in quotes."),
         ("limits: {hours: 0}", "limits.hours", "a number greater than 0", "a number 0"),
+        ("wandb: {mode: on}", "wandb.mode", "'auto', 'online', 'offline' or 'off'", "true or false True"),
+        ("wandb: {project: a/b}", "wandb.project", "at most 128 characters, none of them / ", "text 'a/b'"),
+        ("wandb: {project: ' a'}", "wandb.project", "at most 128 characters", "text ' a'"),
+        ("wandb: {project: ''}", "wandb.project", "at most 128 characters", "text ''"),
         ("published: {accuracy: 0.5}", "published.accuracy", "keys such as source:, value:", "a number 0.5"),
         ("published: {a: {value: 1, source: ''}}", "published.a.source", "text that is not empty", "text ''"),
         ("published: 3", "published", "keys such as", "a number 3"),
@@ -237,6 +241,17 @@ def test_an_empty_section_is_all_defaults(text: str) -> None:
     assert parse(text if text != "{}" else "") == parse()
 
 
+def test_off_is_a_word_where_a_word_is_meant() -> None:
+    """YAML reads it as false."""
+    assert parse("wandb: {mode: off}").wandb.mode == "off"
+    assert parse("", "wandb.mode=off").wandb.mode == "off"
+
+
+@pytest.mark.parametrize("project", ["a", "a b", "a" * 128])
+def test_names_of_wandb_projects(project: str) -> None:
+    assert parse(f"wandb: {{project: {project}}}").wandb.project == project
+
+
 def test_yaml_merge_keys_work() -> None:
     spec = parse("train: {<<: &shared {epochs: 3, lr: 0.1}, lr: 0.2}")
     assert (spec.train.epochs, spec.train.lr) == (3, 0.2)
@@ -335,6 +350,7 @@ def test_differences_are_by_key() -> None:
         ("train.epochs", True),
         ("resources.workers", True),
         ("limits.hours", True),
+        ("wandb.mode", True),
         ("train.lr", False),
         ("train.checkpoint.every", False),
         ("data.version", False),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 JOB_NAME = r"^[a-z][a-z0-9_]{0,24}$"
 """A job's name: short enough that `<name>-<date>-<time>-<hash>` is a Kubernetes label of at most 47 characters."""
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+WANDB_PROJECT = r"^[^/\\#?%:\s]([^/\\#?%:]{0,126}[^/\\#?%:\s])?$"
+"""What wandb takes for the name of a project."""
 
 QUANTITY = r"^[1-9][0-9]*(Mi|Gi)$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -17,6 +20,7 @@ SHA256 = r"^[0-9a-f]{64}$"
 PATTERNS = {
     JOB_NAME: "a letter, then at most 24 lower-case letters, digits and _",
     DATASET_NAME: "at most 63 lower-case letters, digits, - and _",
+    WANDB_PROJECT: "at most 128 characters, none of them / \\ # ? % or :, and no space at either end",
     QUANTITY: "an amount such as 512Mi or 4Gi",
     SHA256: "64 hexadecimal digits in lower case",
 }
@@ -108,6 +112,21 @@ class Limits(Section):
     hours: float | None = Field(None, gt=0, description="longest time of one attempt")
 
 
+class Wandb(Section):
+    """Whether the run is mirrored in Weights & Biases, and in which project."""
+
+    mode: Literal["auto", "online", "offline", "off"] = Field(
+        "auto", description="auto: online when WANDB_API_KEY is set, else offline into the run folder"
+    )
+    project: Annotated[str, StringConstraints(pattern=WANDB_PROJECT)] = "visionjobs"
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        """To YAML, `off` without quotes is false."""
+        return "off" if value is False else value
+
+
 class Published(Section):
     """A published figure to stand beside ours."""
 
@@ -125,6 +144,7 @@ class JobSpec(Section):
     train: Train = Train()
     resources: Resources = Resources()
     limits: Limits = Limits()
+    wandb: Wandb = Wandb()
     published: dict[str, Published] = {}
 
     @model_validator(mode="after")
@@ -160,7 +180,7 @@ class JobSpec(Section):
         return found
 
 
-CHANGEABLE = ("train.epochs", "resources.", "limits.")
+CHANGEABLE = ("train.epochs", "resources.", "limits.", "wandb.")
 """What `--run ID --set` may change: keys, or sections that end with a dot."""
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_runs import Project, kill_9, read_json
 
+from visionjobs.predictions import Predictions
+from visionjobs.sample_images import SampleImages
 from visionjobs.storage import Store, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -53,19 +56,85 @@ def run(project: Project, *args: str) -> Store:
     return open_store(address)
 
 
-def test_convnet_learns_real_photos(photos: Project) -> None:
-    store = run(photos, "convnet")
-    metrics = complete(store, "convnet")
+@pytest.fixture(scope="module")
+def convnet(photos: Project) -> Store:
+    """The ConvNet as its job file has it, 10 epochs at 224 px."""
+    return run(photos, "convnet")
+
+
+def test_convnet_learns_real_photos(convnet: Store) -> None:
+    metrics = complete(convnet, "convnet")
     assert metrics["accuracy"] >= 0.25
     assert sum(map(sum, metrics["confusion_matrix"])) == 200
 
 
+@pytest.fixture(scope="module")
+def resnets(photos: Project) -> dict[str, Store]:
+    return {job: run(photos, job, *SMALL) for job in ("resnet", "resnet_aug")}
+
+
 @pytest.mark.parametrize("job", ["resnet", "resnet_aug"])
-def test_resnets_leave_complete_folders(photos: Project, job: str) -> None:
-    store = run(photos, job, *SMALL)
-    complete(store, job)
+def test_resnets_leave_complete_folders(resnets: dict[str, Store], job: str) -> None:
+    store = resnets[job]
+    metrics = complete(store, job)
     facts = json.loads(store.read("record.json"))["attempts"][0]["facts"]
     assert facts["samples_per_epoch"] == (3200 if job == "resnet_aug" else 800)
+    assert metrics["features"]["train"]["n"] == 800
+    figures = {entry.key for entry in store.at("report", "figures").entries()}
+    assert {"tsne_train_2d.png", "tsne_val_2d.png", "tsne_val_3d.png"} <= figures
+    assert ("augmentation.png" in figures) == (job == "resnet_aug")
+
+
+def test_predict_gives_what_evaluate_gives_for_the_same_files(photos: Project, convnet: Store, test_data: Path) -> None:
+    """On the 200 photos that were held out, imported as a dataset and read as files."""
+    held_out, run_id = test_data / "animals10" / "val", convnet.address.rpartition("/")[2]
+    imported = photos.call("data", "import", "wildlife", str(held_out), "--name", "held-out")
+    assert imported.returncode == 0, imported.stderr
+    evaluated = photos.call("evaluate", run_id, "--data", "held-out", "--split", "all")
+    assert evaluated.returncode == 0, evaluated.stderr
+    store = open_store(evaluated.stdout.splitlines()[-1])
+    metrics = json.loads(store.read("metrics.json"))["metrics"]
+    stored = Predictions.from_parquet(store.read("predictions/all.parquet"), "all")
+    assert len(stored) == 200
+
+    predicted = photos.call("predict", run_id, str(held_out))
+    assert predicted.returncode == 0, predicted.stderr
+    lines = (Path(predicted.stdout.splitlines()[-1]) / "predictions.jsonl").read_text().splitlines()
+    found = {row["image"].removeprefix(f"{held_out}/"): row for row in map(json.loads, lines)}
+    assert set(found) == set(stored.paths)
+    right = sum(row["predicted"] == row["label"] for row in found.values())
+    assert right / 200 == metrics["accuracy"]
+    for path, number, confidence in zip(stored.paths, stored.predicted, stored.confidence, strict=True):
+        assert found[path]["predicted"] == stored.classes[number]
+        assert found[path]["confidence"] == pytest.approx(confidence, abs=1e-5)
+
+
+def test_exported_model_gives_the_stored_logits(photos: Project, convnet: Store, tmp_path: Path) -> None:
+    exported = photos.call(
+        "export", convnet.address.rpartition("/")[2], "--format", "onnx", "--out", str(tmp_path / "m.onnx")
+    )
+    assert exported.returncode == 0, exported.stderr
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    samples = SampleImages.from_npz(convnet.read("predictions/samples.npz"), "samples")
+    stored = Predictions.from_parquet(convnet.read("predictions/val.parquet"), "val")
+    images = samples.images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    (logits,) = session.run(["logits"], {"images": images})
+    np.testing.assert_allclose(logits, stored.logits[samples.index], atol=1e-4)
+
+
+def test_compare_and_reproduce_make_their_pages(photos: Project, convnet: Store, resnets: dict[str, Store]) -> None:
+    runs = [store.address.rpartition("/")[2] for store in (convnet, *resnets.values())]
+    compared = photos.call("compare", *runs)
+    assert compared.returncode == 0, compared.stderr
+    page = (Path(compared.stdout.splitlines()[-1]) / "compare.html").read_text()
+    assert all(name in page for name in runs)
+    reproduced = photos.call("reproduce", "--jobs", "convnet", "--no-run")
+    assert reproduced.returncode == 0, reproduced.stderr
+    rows = json.loads((Path(reproduced.stdout.splitlines()[-1]) / "reproduce.json").read_text())
+    assert runs[0] in json.dumps(rows)
+    assert "0.6427" in json.dumps(rows)
 
 
 @pytest.mark.s3

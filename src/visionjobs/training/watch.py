@@ -46,10 +46,10 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
     thread.start()
     interval = 2.0 if attempt.store.address.startswith("s3://") else 0.5
     deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
-    newest: int | None = None
+    progress = _Progress(attempt, watcher, mirror)
     while thread.is_alive():
         thread.join(interval)
-        newest = _look(attempt, watcher, mirror, newest)
+        progress.look()
         if deadline is not None and time.monotonic() > deadline:
             raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
     if errors:
@@ -60,17 +60,26 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
     return outcome
 
 
-def _look(attempt: Attempt, watcher: Watcher, mirror: Mirror, newest: int | None) -> int | None:
-    """Pass on what is new. newest: the epoch that was passed on last; returns the one that is now."""
-    try:
-        progress = read_progress(attempt.store)
-        if progress is None:
-            return newest
-        watcher.progress(progress)
-        epoch: int | None = progress["rows"][-1]["epoch"] if progress.get("rows") else newest
-        if epoch != newest:
-            mirror.rows(attempt.run.history())
-    except StorageError as error:  # only for show: the workers decide whether the run can go on
-        watcher.warn(str(error))
-        return newest
-    return epoch
+class _Progress:
+    """Passes on what is new since the last look."""
+
+    def __init__(self, attempt: Attempt, watcher: Watcher, mirror: Mirror) -> None:
+        self._attempt, self._watcher, self._mirror = attempt, watcher, mirror
+        self._newest: int | None = None
+        self._history: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """Progress is only for show: the workers decide whether a run can go on without its storage."""
+        try:
+            progress = read_progress(self._attempt.store)
+            if progress is not None:
+                self._watcher.progress(progress)
+                self._take_rows(progress.get("rows") or [])
+        except StorageError as error:
+            self._watcher.warn(str(error))
+        self._mirror.rows(self._history)  # at each look: a server that refuses is told of at once
+
+    def _take_rows(self, rows: list[dict[str, Any]]) -> None:
+        if rows and rows[-1]["epoch"] != self._newest:
+            self._history = self._attempt.run.history()
+            self._newest = rows[-1]["epoch"]

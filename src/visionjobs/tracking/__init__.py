@@ -1,0 +1,1 @@
+"""Tracking: a run's mirror in Weights & Biases."""

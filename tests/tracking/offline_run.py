@@ -1,0 +1,73 @@
+"""A reader of wandb's transaction log (`run-<id>.wandb`), for tests: wandb 0.31 itself reads it in Go only.
+
+The format is LevelDB's log (github.com/google/leveldb, doc/log_format.md) after a header of seven bytes: ":W&B", a
+magic number (0xBEE1, little-endian) and a version. Blocks of 32 KiB hold chunks of crc32 (4 bytes), length (2) and
+kind (1: whole, 2: first, 3: middle, 4: last); each record is a serialised `wandb_internal_pb2.Record`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+HEADER = struct.pack("<4sH", b":W&B", 0xBEE1)
+HEADER_BYTES = 7
+BLOCK_BYTES = 32 * 1024
+WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+class OfflineRun:
+    """What an offline run's folder holds. history: its rows; config, summary: by dotted key; run_id, project: of the
+    run; media: of the last row that is no epoch: what a complete run ended with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (log,) = folder.glob("run-*.wandb")
+        self.records = [Record.FromString(data) for data in _records(log.read_bytes())]
+        self.history = [_items(record.history.item) for record in self.records if record.HasField("history")]
+        self.media = next((row for row in reversed(self.history) if "epoch" not in row), {})
+        self.config: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
+        for record in self.records:
+            if record.HasField("run"):
+                self.run_id, self.project = record.run.run_id, record.run.project
+                self.config |= _items(record.run.config.update)
+            elif record.HasField("config"):
+                self.config |= _items(record.config.update)
+            elif record.HasField("summary"):
+                self.summary |= _items(record.summary.update)
+            elif record.HasField("exit"):
+                self.exit_code = record.exit.exit_code
+
+    def file(self, path: str) -> Path:
+        """A file that history or summary point to."""
+        return self.folder / "files" / path
+
+
+def _items(items: Any) -> dict[str, Any]:
+    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    assert data[: len(HEADER)] == HEADER
+    position, parts = HEADER_BYTES, []
+    while position + 7 <= len(data):
+        left = BLOCK_BYTES - position % BLOCK_BYTES
+        if left < 7:  # a chunk's head does not fit: the rest of the block is padding
+            position += left
+            continue
+        _crc, length, kind = struct.unpack_from("<IHB", data, position)
+        position += 7
+        parts.append(data[position : position + length])
+        position += length
+        assert (len(parts) == 1) == (kind in (WHOLE, FIRST))
+        if kind in (WHOLE, LAST):
+            yield b"".join(parts)
+            parts = []
+    assert not parts, "the log is cut off"
