@@ -8,7 +8,8 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test test-slow lint format run ray-up ray-down dashboard data runs describe bench clean
+.PHONY: help demo install test test-slow lint format run ray-up ray-down dashboard data runs describe report compare \
+  reproduce evaluate predict export bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,24 @@ runs: $(INSTALLED)  ## list the runs in storage
 describe: need-JOB $(INSTALLED)  ## show a job with all its defaults and what its model costs: JOB=resnet
 	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
 
+report: need-RUN $(INSTALLED)  ## build a run's report again, from its folder alone: RUN=id
+	@$(BIN)/visionjobs report '$(RUN)'
+
+compare: need-RUNS $(INSTALLED)  ## runs side by side on one page: RUNS="id id ..."
+	@$(BIN)/visionjobs compare $(foreach run,$(RUNS),'$(run)')
+
+reproduce: $(INSTALLED)  ## one table of published against ours for all jobs, running what has no finished run; JOBS=a,b SAMPLE=1
+	@$(BIN)/visionjobs reproduce $(if $(JOBS),--jobs '$(JOBS)') $(if $(SAMPLE),--sample) $(foreach item,$(SET),--set '$(item)')
+
+evaluate: need-RUN $(INSTALLED)  ## evaluate a finished run's weights again: RUN=id, and if wanted SPLIT=all, DATA=dataset
+	@$(BIN)/visionjobs evaluate '$(RUN)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')
+
+predict: need-RUN need-IMAGES $(INSTALLED)  ## label images with a finished run: RUN=id IMAGES="files, folders or s3://..."
+	@$(BIN)/visionjobs predict '$(RUN)' $(foreach image,$(IMAGES),'$(image)')
+
+export: need-RUN $(INSTALLED)  ## write a finished run's model as FORMAT=onnx (if not given) or torchscript: RUN=id
+	@$(BIN)/visionjobs export '$(RUN)' --format '$(or $(FORMAT),onnx)'
+
 bench: $(INSTALLED)  ## measure side by side, about 35 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
@@ -71,6 +90,15 @@ clean:  ## delete caches and build outputs; .venv and the storage folder stay
 
 need-JOB:
 	$(if $(JOB),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml)))))
+
+need-RUN:
+	$(if $(RUN),,$(error give RUN=ID; `make runs` lists the runs))
+
+need-RUNS:
+	$(if $(RUNS),,$(error give RUNS="ID ID ..."; `make runs` lists the runs))
+
+need-IMAGES:
+	$(if $(IMAGES),,$(error give IMAGES="files, folders or s3:// addresses"))
 
 need-SOURCE:
 	$(if $(SOURCE),,$(error give SOURCE=a folder with one subfolder a class, an archive of it, or s3://bucket/prefix))

@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from visionjobs import __version__
-from visionjobs.cli import data, describe, jobs, prune, ray, run, runs, weights
+from visionjobs.cli import (
+    compare,
+    data,
+    describe,
+    evaluate,
+    export,
+    jobs,
+    predict,
+    prune,
+    ray,
+    report,
+    reproduce,
+    run,
+    runs,
+    weights,
+)
 from visionjobs.cli.console import WarningHandler, out, print_error
 from visionjobs.errors import VisionjobsError
 
@@ -34,7 +49,13 @@ app.command("describe")(describe.describe)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("runs")(runs.list_runs)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("prune")(prune.prune)
 app.command("ray-up")(ray.up)
 app.command("ray-down")(ray.down)

@@ -33,15 +33,13 @@ def run(
     """Train a job on this machine and write its run folder; its address is the last line on stdout.
 
     Uses the Ray that `visionjobs ray-up` started, else a private one. With --run, the stored spec and dataset count:
-    only train.epochs, resources.* and limits.* may be changed with --set.
+    only train.epochs, resources.*, limits.* and wandb.* may be changed with --set.
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
-            signal.signal(name, _interrupt)
+    end_like_ctrl_c()
     if run_id is None:
-        finished = _new(settings, root, job, sets or [], sample)
+        finished = run_new(settings, root, job, sets or [], sample)
     else:
         if sample:
             raise UserError("--sample and --run do not go together: a run that is continued keeps its dataset")
@@ -50,7 +48,8 @@ def run(
     out.print(finished.store.address)
 
 
-def _new(settings: Settings, root: Store, job: str, sets: list[str], sample: bool) -> Run:
+def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: bool) -> Run:
+    """Train a job as a new run, to its end. Raises typer.Exit(130) when interrupted."""
     path = find_job(job, settings.jobs)
     spec = load_job(path, sets)
     if sample:
@@ -96,7 +95,7 @@ def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
         listed = "\n".join(f"  {key}: {old} in the run, {new} asked for" for key, (old, new) in refused.items())
         raise UserError(
             f"run {run_id} cannot be continued with other values than it was started with:\n{listed}\n"
-            "Only train.epochs, resources.* and limits.* may be changed. Leave out --run to start a new run."
+            "Only train.epochs, resources.*, limits.* and wandb.* may be changed. Leave out --run to start a new run."
         )
     return spec
 
@@ -118,6 +117,12 @@ def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None,
             raise
 
 
+def end_like_ctrl_c() -> None:
+    """SIGTERM, and the end of the terminal, from now on end like Ctrl-C: cleanly, with the record written."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
+            signal.signal(name, _interrupt)
+
+
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
-    """SIGTERM, or the end of the terminal, ends like Ctrl-C: cleanly, with the record written."""
     raise KeyboardInterrupt

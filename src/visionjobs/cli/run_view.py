@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from visionjobs.cluster.local import Connection
     from visionjobs.runs import Run
     from visionjobs.storage import OnBytes
-    from visionjobs.training.driver import Watcher
+    from visionjobs.training.watch import Watcher
 
 PLAIN_SECONDS = 15.0
 """Without a terminal, a line of progress at least this often."""
@@ -56,7 +56,7 @@ class RunView:
 
     def watcher(self) -> Watcher:
         """For training/driver.py."""
-        from visionjobs.training.driver import Watcher
+        from visionjobs.training.watch import Watcher
 
         return Watcher(self._started, self._progress, self._warn, self._stage, self._transfer)
 

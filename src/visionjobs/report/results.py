@@ -71,11 +71,11 @@ def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
         Cell(metric.title, (*definition, *source)),
         Cell(decimal(ours), interval(run, metric.key)),
         Cell(decimal(theirs)),
-        _difference(difference, metric.higher_is_better),
+        difference_cell(difference, metric.higher_is_better),
     )
 
 
-def _difference(difference: float | None, higher_is_better: bool) -> Cell:
+def difference_cell(difference: float | None, higher_is_better: bool) -> Cell:
     """Signed, and in words whether that is better: colour alone does not reach everybody."""
     text = signed(difference)
     if difference is None or text[0] not in ("+", MINUS):

@@ -1,0 +1,77 @@
+"""`visionjobs evaluate RUN`: a finished run's stored weights, evaluated again without training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from visionjobs.cli.console import byte_progress, counting_progress, err, out
+from visionjobs.runs import open_run
+from visionjobs.settings import Settings
+from visionjobs.storage import OnBytes, open_store
+
+if TYPE_CHECKING:
+    from visionjobs.data.catalog import DatasetRef
+    from visionjobs.models.trained import Trained
+    from visionjobs.training.evaluate import Evaluation
+
+
+def evaluate(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="a finished run, as `visionjobs runs` lists it")],
+    split: Annotated[str, typer.Option(help="train, val, or all: every image of the dataset")] = "val",
+    data: Annotated[str | None, typer.Option(help="another dataset with the same classes, or some of them")] = None,
+    version: Annotated[str | None, typer.Option(help="of the dataset; the run's own, or the newest of another")] = None,
+) -> None:
+    """Evaluate a finished run's stored weights on a split of its dataset, or of another one (a test set, say).
+
+    Metrics, predictions and a report go to `evaluations/` in the run's folder; their address is the last line on
+    stdout. The run's own metrics and report stay as they are.
+    """
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    run = open_run(root, run_id)
+    from visionjobs.models.trained import load_trained, this_device
+    from visionjobs.training.evaluate import choose_dataset
+
+    trained = load_trained(run, this_device())
+    ref = choose_dataset(root, trained, data, version)
+    evaluation = _with_progress(trained, ref, split, settings)
+    err.print(_table(evaluation, (run.metrics() or {}).get("metrics", {}) if evaluation.own else None))
+    err.print(f"report {evaluation.store.address}/report/report.html", soft_wrap=True)
+    out.print(evaluation.store.address)
+
+
+def _with_progress(trained: Trained, ref: DatasetRef, split: str, settings: Settings) -> Evaluation:
+    from visionjobs.training.evaluate import Told, evaluate_run
+
+    with byte_progress() as transfers, counting_progress() as bar:
+        task = bar.add_task("evaluating", total=None)
+
+        def transfer(what: str, total: int) -> OnBytes:
+            fetching = transfers.add_task(f"fetching {what}", total=total, visible=False)
+            return lambda count: transfers.update(fetching, advance=count, visible=True)
+
+        def samples(count: int, total: int) -> None:
+            bar.update(task, advance=count, total=total)
+
+        told = Told(transfer, samples, lambda stage: bar.update(task, description=stage))
+        return evaluate_run(trained, ref, split, settings.cache, told)
+
+
+def _table(evaluation: Evaluation, stored: dict[str, Any] | None) -> Table:
+    """The single numbers with their intervals, beside those that the run ended with."""
+    table = Table("metric", "now", "95 % interval", *(["at the run's end"] if stored is not None else []))
+    intervals = evaluation.metrics.get("intervals") or {}
+    for key, value in evaluation.metrics.items():
+        if isinstance(value, float | int) or value is None:
+            interval = intervals.get(key)
+            shown = "" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
+            row = [key, _number(value), shown]
+            table.add_row(*row, *([_number(stored.get(key))] if stored is not None else []))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"

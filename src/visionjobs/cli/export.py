@@ -1,0 +1,77 @@
+"""`visionjobs export RUN`: a finished run's model as an ONNX or TorchScript file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from visionjobs.cli.console import byte_progress, err, out
+from visionjobs.errors import UserError
+from visionjobs.runs import open_run
+from visionjobs.settings import Settings
+from visionjobs.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from visionjobs.inference.export import Images
+    from visionjobs.models.trained import Trained
+
+
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="a finished run, as `visionjobs runs` lists it")],
+    kind: Annotated[Literal["onnx", "torchscript"], typer.Option("--format", help="what the file is for")],
+    file: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="a file or s3:// address; else in the run's folder")
+    ] = None,
+) -> None:
+    """Export a finished run's model, normalisation included. The file's address is the last line on stdout.
+
+    It takes RGB images between 0 and 1 (float32, batch x 3 x height x width) and gives logits; class names and size
+    are in its metadata. It is written only if it gives torch's logits on real images of the run's dataset; else the
+    exit status is 1.
+    """
+    settings = Settings.from_env()
+    root = open_store(settings.storage, settings.endpoint)
+    run = open_run(root, run_id)
+    place = None if file is None else _place(file, settings)
+    import torch
+
+    from visionjobs.inference.export import SUFFIX, export_model
+    from visionjobs.models.trained import load_trained
+
+    trained = load_trained(run, torch.device("cpu"))
+    store, key = place or (run.store.at("export"), f"{trained.spec.name}{SUFFIX[kind]}")
+    images, source = _images(trained, root, settings)
+    with err.status("exporting and checking"):
+        written = export_model(trained, kind, images, store, key)
+    check = written.check
+    err.print(
+        Text(
+            f"logits differ from torch's by at most {check.difference:.1e} (allowed: {check.allowed:.1e}) on "
+            f"{check.images} images of {source}, together and alone"
+        ),
+        soft_wrap=True,
+    )
+    err.print(Text(f"{written.bytes / 1e6:,.1f} MB, sha256 {written.sha256}"), soft_wrap=True)
+    out.print(Text(written.address))
+
+
+def _place(file: str, settings: Settings) -> tuple[Store, str]:
+    """The store and the key that a file's path or address means."""
+    address = file if "://" in file else str(Path(file).absolute())
+    parent, _, name = address.rpartition("/")
+    if not name or parent == "s3:/" or ("://" not in file and Path(address).is_dir()):
+        raise UserError(f"--out {file}: expected the name of a file, such as model.onnx")
+    return open_store(parent or "/", settings.endpoint), name
+
+
+def _images(trained: Trained, root: Store, settings: Settings) -> tuple[Images, str]:
+    from visionjobs.inference.export import real_images
+
+    with byte_progress() as progress:
+        task = progress.add_task("fetching the dataset", total=trained.dataset.bytes, visible=False)
+        return real_images(
+            trained, root, settings.cache, lambda count: progress.update(task, advance=count, visible=True)
+        )

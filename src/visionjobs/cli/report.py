@@ -1,0 +1,68 @@
+"""`visionjobs report RUN`: a run's report again, from its folder alone. And how any page is put where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from visionjobs.cli.console import err, out, print_warning
+from visionjobs.errors import UserError
+from visionjobs.runs import open_run
+from visionjobs.settings import Settings
+from visionjobs.storage import Store, open_store
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="a run, as `visionjobs runs` lists it")],
+) -> None:
+    """Rebuild a run's report from its folder: without a GPU, the dataset or the model.
+
+    A run that is not complete gets a page of what there is. The page's address is the last line on stdout.
+    """
+    settings = Settings.from_env()
+    run = open_run(open_store(settings.storage, settings.endpoint), run_id)
+    from visionjobs.report.build import build_report
+    from visionjobs.report.load import load_summary
+
+    summary = load_summary(run)
+    state = summary.record.get("state", "not started")
+    if state != "complete":
+        print_warning(f"run {run.id} is not complete (state: {state}): its report shows what there is")
+    store = run.store.at("report")
+    replace_page(store, build_report(summary), PAGE)
+    out.print(f"{store.address}/{PAGE}")
+
+
+def replace_page(store: Store, files: Mapping[str, bytes], page: str) -> None:
+    """Write a page and what belongs to it, so that whoever opens it meanwhile finds the old page or the new one.
+
+    The page comes last, as it is whole without the other files; then the old page's figures that it no longer has go.
+    """
+    for key in sorted(files, key=lambda key: key == page):
+        store.write(key, files[key])
+    gone = [entry.key for entry in store.entries(FIGURES) if entry.key not in files]
+    store.delete(gone)
+
+
+def output_store(root: Store, default: str, chosen: str | None, page: str) -> Store:
+    """The folder to write a page into: `chosen`, else `default` in the storage.
+
+    Raises UserError where `chosen` holds other things than an older such page: its figures would be deleted.
+    """
+    if chosen is None:
+        return root.at(*default.split("/"))
+    store = open_store(chosen)
+    if not store.exists(page) and store.entries():
+        raise UserError(f"--out {chosen}: there are other files in it; give a new folder, or one that holds {page}")
+    return store
+
+
+def tell_page(store: Store, page: str) -> None:
+    """The page's address for a person, and its folder's, as the last line on stdout, for scripts."""
+    err.print(f"page {store.address}/{page}", soft_wrap=True)
+    out.print(store.address)

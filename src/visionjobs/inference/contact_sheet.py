@@ -1,0 +1,155 @@
+"""Contact sheets: thumbnails in a grid, each with what was predicted of it. Right and wrong are told apart by word,
+sign and frame as well as by colour (Okabe and Ito, 2008)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from visionjobs.report.figures import BLUE, STYLE, VERMILLION, short
+
+SHEETS, PER_SHEET, COLUMNS = 5, 48, 8
+
+THUMBNAIL, FRAME, GAP = 168, 8, 10
+LINE, HEADING, MARGIN = 19, 30, 14
+"""All in pixels."""
+
+CELL = THUMBNAIL + 2 * FRAME
+TALL = CELL + 3 * LINE
+INK, GRAY = "#1A1A1A", "#5F6368"
+DASH, SPACE = 12, 8
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What a sheet shows of an image. pixels: uint8 RGB [h, w, 3], at most THUMBNAIL a side; label: None if unknown;
+    confidence: between 0 and 1."""
+
+    pixels: npt.NDArray[np.uint8]
+    name: str
+    predicted: str
+    confidence: float
+    label: str | None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the label was predicted, None where it is not known."""
+        return None if self.label is None else self.predicted == self.label
+
+
+class ContactSheets:
+    """`contact-sheet-001.png` and so on in `folder`, of the first SHEETS * PER_SHEET images, drawn as they come."""
+
+    def __init__(self, folder: Path, title: str, images: int) -> None:
+        self._folder, self._title, self._images = folder, title, images
+        self._waiting: list[Thumbnail] = []
+        self._sheets = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is room for one more."""
+        return self._sheets < SHEETS
+
+    def add(self, thumbnail: Thumbnail) -> None:
+        """Show one more image, after those before it."""
+        self._waiting.append(thumbnail)
+        if len(self._waiting) == PER_SHEET:
+            self.finish()
+
+    def finish(self) -> None:
+        """Draw what is waiting."""
+        if self._waiting:
+            first = self._sheets * PER_SHEET + 1
+            heading = f"{self._title}: images {first} to {first + len(self._waiting) - 1} of {self._images:,}"
+            self._sheets += 1
+            sheet(heading, self._waiting).save(self._folder / f"contact-sheet-{self._sheets:03}.png")
+            self._waiting = []
+
+
+def thumbnail_pixels(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+    """uint8 RGB [H, W, 3] of an image that was `width` x `height` before it was resized -> a thumbnail in its shape."""
+    scale = THUMBNAIL / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def sheet(heading: str, thumbnails: list[Thumbnail]) -> Image.Image:
+    """At most PER_SHEET thumbnails, COLUMNS in a row. RGB, as wide as its columns, as high as its rows."""
+    rows = -(-len(thumbnails) // COLUMNS)
+    width = 2 * MARGIN + COLUMNS * (CELL + GAP) - GAP
+    image = Image.new("RGB", (width, 2 * MARGIN + HEADING + rows * (TALL + GAP) - GAP), "white")
+    draw = ImageDraw.Draw(image)
+    known = any(thumbnail.label is not None for thumbnail in thumbnails)
+    legend = "   ✓ right, thin frame   ✗ wrong, dashed frame" if known else ""
+    draw.text((MARGIN, MARGIN), _fitted(heading, width - 2 * MARGIN, legend, bold=True), INK, _font(bold=True))
+    for number, thumbnail in enumerate(thumbnails):
+        row, column = divmod(number, COLUMNS)
+        left, top = MARGIN + column * (CELL + GAP), MARGIN + HEADING + row * (TALL + GAP)
+        _cell(image, draw, thumbnail, left, top)
+    return image
+
+
+def _cell(image: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, left: int, top: int) -> None:
+    height, width, _ = thumbnail.pixels.shape
+    image.paste(Image.fromarray(thumbnail.pixels), (left + (CELL - width) // 2, top + (CELL - height) // 2))
+    box = (left, top, left + CELL - 1, top + CELL - 1)
+    match thumbnail.right:
+        case True:
+            draw.rectangle(box, outline=BLUE, width=2)
+            verdict = "✓ right"
+        case False:
+            _dashed(draw, box)
+            verdict = f"✗ wrong, is {thumbnail.label}"
+        case None:
+            draw.rectangle(box, outline="#C4C8CC", width=1)
+            verdict = ""
+    lines = [
+        (_fitted(thumbnail.predicted, CELL, f"  {_percent(thumbnail.confidence)}", bold=True), INK, True),
+        (_fitted(verdict, CELL), INK, False),
+        (_fitted(thumbnail.name, CELL), GRAY, False),
+    ]
+    below = top + CELL + 3
+    for text, ink, bold in [line for line in lines if line[0]]:
+        draw.text((left, below), text, ink, _font(bold=bold))
+        below += LINE
+
+
+def _dashed(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
+    """A frame of thick dashes, which no colour is needed to tell from a line."""
+    left, top, right, bottom = box
+    for start in range(left, right, DASH + SPACE):
+        end = min(start + DASH, right)
+        draw.rectangle((start, top, end, top + 5), VERMILLION)
+        draw.rectangle((start, bottom - 5, end, bottom), VERMILLION)
+    for start in range(top, bottom, DASH + SPACE):
+        end = min(start + DASH, bottom)
+        draw.rectangle((left, start, left + 5, end), VERMILLION)
+        draw.rectangle((right - 5, start, right, end), VERMILLION)
+
+
+def _percent(share: float) -> str:
+    """Never rounded up to a certainty that was not there."""
+    return f"{min(share, 0.99):.0%}" if share < 1 else "100%"
+
+
+def _fitted(text: str, width: int, end: str = "", *, bold: bool = False) -> str:
+    """`text` cut so that it and `end` are at most `width` pixels wide."""
+    font, whole = _font(bold=bold), short(text, 200)
+    length = len(whole)
+    while length > 1 and font.getlength(short(whole, length) + end) > width:
+        length -= 1
+    return short(whole, length) + end if whole else end
+
+
+@cache
+def _font(*, bold: bool) -> Any:
+    """The font that comes with matplotlib: Latin, Greek, Cyrillic and more."""
+    properties = font_manager.FontProperties(str(STYLE["font.family"]), weight="bold" if bold else "normal")
+    return ImageFont.truetype(font_manager.findfont(properties), 14)

@@ -1,0 +1,272 @@
+"""The sections of a comparison's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from visionjobs.data.catalog import SAMPLE_SUFFIX
+from visionjobs.report.compare_figures import Curve, Score, class_scores, run_curves, score_bars
+from visionjobs.report.compare_pairs import breakable, interval_line, pairs_section
+from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
+from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, plain, signed
+from visionjobs.report.overfitting import accuracy_gap, loss_gap
+from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
+from visionjobs.report.results import difference_cell, interval, percent_level
+from visionjobs.report.summary import RunSummary, as_number
+from visionjobs.report.task import CurveFigure, Metric
+
+MOST_CLASSES = 60
+"""Of more classes the table alone is shown: the figure would be longer than a page."""
+
+GAPS = (
+    "Best epoch: the one with the highest {score}; weights and figures are those of the end of training. Gaps are of "
+    "the last epoch, and above zero mean better on the samples trained on: loss, validation less training, without "
+    "label smoothing; accuracy, training less validation. Training figures are means over an epoch, augmented samples "
+    "included, while the weights changed. Images/s: in training, over all workers and epochs. Time: of all attempts."
+)
+
+
+def build_page(compared: Compared, created: str) -> Page:
+    """The whole page, not drawn yet."""
+    first = compared.runs[0]
+    name, version = dataset_of(first)
+    subtitle = (
+        f"{task_name(first)} on {name}",
+        f"version {version}",
+        f"{count(compared.task.samples(first))} samples of the split {evaluated_split(first)}",
+        f"made {created}",
+    )
+    sections = (
+        _notes(compared),
+        _results(compared),
+        _published(compared),
+        pairs_section(compared.pairs, compared.labels),
+        _training(compared),
+        _classes(compared),
+        _settings(compared),
+        _provenance(compared),
+    )
+    title = f"Comparison of {len(compared.runs)} runs"
+    return Page(title, subtitle, tuple(_tiles(compared)), tuple(section for section in sections if section is not None))
+
+
+def _best(compared: Compared, metric: Metric) -> tuple[float | None, list[int]]:
+    """The best value of a metric and the places of the runs that show it; none where all do."""
+    values = [run.value(metric.key) for run in compared.runs]
+    there = [value for value in values if value is not None]
+    if not there:
+        return None, []
+    best = max(there) if metric.higher_is_better else min(there)
+    places = [place for place, value in enumerate(values) if decimal(value) == decimal(best)]
+    return best, places if len(places) < len(values) else []
+
+
+def _tiles(compared: Compared) -> Iterator[Tile]:
+    for metric in compared.task.metrics[:3]:
+        best, places = _best(compared, metric)
+        whose = ", ".join(compared.labels[place] for place in places) or ("" if best is None else "all runs")
+        more = interval(compared.runs[places[0]], metric.key) if len(places) == 1 else ()
+        yield Tile(f"Best {_within_a_line(metric.title)}", decimal(best), whose, more)
+    different = sum(pair.differs for pair in compared.pairs)
+    tested = sum(pair.test is not None for pair in compared.pairs)
+    value = f"{different} of {tested}" if tested else NOT_AVAILABLE
+    yield Tile("Pairs that differ", value, "McNemar's test with Holm's correction, 5 %")
+
+
+def _within_a_line(title: str) -> str:
+    """Accuracy -> accuracy, but F1 and ECE stay."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _notes(compared: Compared) -> Section | None:
+    first = compared.runs[0]
+    if compared.task.samples(first) and not dataset_of(first)[0].endswith(SAMPLE_SUFFIX):
+        return None
+    text = "The dataset is a drawn sample: its figures say nothing of real data, and published ones do not compare."
+    if not compared.task.samples(first):
+        text = "The split holds no samples: there are no figures to compare."
+    return Section("notes", "Notes", (Bullets((text,), warning=True),))
+
+
+def _run_column(compared: Compared, columns: tuple[str, ...]) -> tuple[Column, ...]:
+    return (Column("Run", numeric=False), *map(Column, columns))
+
+
+def _results(compared: Compared) -> Section:
+    metrics = compared.task.metrics
+    best = {metric.key: _best(compared, metric)[1] for metric in metrics}
+    rows = []
+    for place, (run, label) in enumerate(zip(compared.runs, compared.labels, strict=True)):
+        cells = []
+        for metric in metrics:
+            is_best = place in best[metric.key]
+            cells.append(_cell(run.value(metric.key), is_best, interval_line(run.interval(metric.key))))
+        rows.append((Cell(breakable(label), (run.run,) if label != run.run else ()), *cells))
+    table = Table("Results", _run_column(compared, tuple(metric.title for metric in metrics)), tuple(rows))
+    main = metrics[0]
+    scores = [
+        Score(label, run.value(main.key), run.interval(main.key), _published_value(run, main.key))
+        for run, label in zip(compared.runs, compared.labels, strict=True)
+    ]
+    level = percent_level(compared.runs[0])
+    figure = Figure(
+        f"{main.key.replace('.', '_')}_by_run",
+        score_bars(scores, _within_a_line(main.title), f"{level} confidence interval"),
+        f"{main.title} by run, with {level} confidence interval" + _if_published(scores),
+    )
+    definitions = Bullets(tuple(f"{metric.title}: {metric.definition}" for metric in metrics))
+    return Section("results", "Results", (table, Gallery((figure,)), *_method(compared.runs[0]), definitions))
+
+
+def _cell(value: float | None, is_best: bool, details: tuple[str, ...] = ()) -> Cell:
+    """In words too: colour alone does not reach everybody."""
+    return Cell(decimal(value), (*details, "best"), "better") if is_best else Cell(decimal(value), details)
+
+
+def _published_value(run: RunSummary, key: str) -> float | None:
+    return as_number(run.published.get(key, {}).get("value"))
+
+
+def _if_published(scores: list[Score]) -> str:
+    there = any(score.published is not None for score in scores)
+    return "; the diamond is the published figure" if there else ""
+
+
+def _method(run: RunSummary) -> Iterator[Block]:
+    given = run.values.get("intervals") or {}
+    if given:
+        yield Text(
+            f"Small figures: {percent_level(run)} confidence intervals, {plain(given.get('method'))} "
+            f"({count(as_number(given.get('resamples')))} resamples). Two that overlap do not show that the runs are "
+            "alike: the pairs below are tested on the same samples, which shows smaller differences."
+        )
+
+
+def _published(compared: Compared) -> Section | None:
+    rows = [
+        _published_row(compared, run, f"{breakable(label)}: ", key)
+        for run, label in zip(compared.runs, compared.labels, strict=True)
+        for key in run.published
+    ]
+    if not rows:
+        return None
+    level = percent_level(compared.runs[0])
+    numbers = ("Published", "Ours", "Difference", "Published lies in our interval")
+    columns = (Column("Run and metric", numeric=False), *map(Column, numbers))
+    text = Text(f"Small figures below ours: {level} confidence intervals. Difference: ours less the published figure.")
+    return Section("published", "Published figures", (Table("Published figures", columns, tuple(rows)), text))
+
+
+def _published_row(compared: Compared, run: RunSummary, prefix: str, key: str) -> tuple[Cell, ...]:
+    metric = {metric.key: metric for metric in compared.task.metrics}.get(key)
+    ours, theirs, ends = run.value(key), _published_value(run, key), run.interval(key)
+    difference = None if ours is None or theirs is None else ours - theirs
+    return (
+        Cell(f"{prefix}{metric.title if metric else key}", (f"Published: {plain(run.published[key].get('source'))}",)),
+        Cell(decimal(theirs)),
+        Cell(decimal(ours), interval_line(ends)),
+        difference_cell(difference, metric.higher_is_better) if metric else Cell(signed(difference)),
+        Cell(plain(lies_within(theirs, ends))),
+    )
+
+
+def lies_within(value: float | None, ends: tuple[float, float] | None) -> bool | None:
+    """Whether a value lies in an interval, the ends included; None without one of them."""
+    return None if value is None or ends is None else ends[0] <= value <= ends[1]
+
+
+def _training(compared: Compared) -> Section:
+    columns: dict[str, Callable[[RunSummary], str]] = {
+        "Model": lambda run: plain(run.setting("model.name")),
+        "Epochs": lambda run: plain(compared.epochs(run)),
+        "Best epoch": lambda run: plain(run.best_epoch(compared.task.score)),
+        "Loss gap": lambda run: signed(loss_gap(run, _last(run))),
+        "Accuracy gap": lambda run: signed(accuracy_gap(_last(run))),
+        "Images/s": lambda run: decimal(compared.images_per_second(run), 1),
+        "Time": lambda run: duration(_seconds(run)),
+        "GPU-hours": lambda run: plain(run.record.get("gpu_hours")),
+    }
+    rows = tuple(
+        (Cell(breakable(label)), *(Cell(show(run)) for show in columns.values()))
+        for run, label in zip(compared.runs, compared.labels, strict=True)
+    )
+    heads = (Column("Run", numeric=False), *(Column(head, numeric=head != "Model") for head in columns))
+    told = Text(GAPS.format(score=compared.task.score_name))
+    drawn = [tuple(_curves(compared, curve)) for curve in compared.task.curves]
+    galleries = (Gallery(figures) for figures in drawn if figures)
+    return Section("training", "Training", (*galleries, Table("Training", heads, rows), told))
+
+
+def _seconds(run: RunSummary) -> float | None:
+    """Of all attempts."""
+    found = [seconds for item in run.attempts if (seconds := as_number(item.get("seconds"))) is not None]
+    return sum(found) if found else None
+
+
+def _last(run: RunSummary) -> Mapping[str, Any]:
+    return run.history[-1] if run.history else {}
+
+
+def _curves(compared: Compared, wanted: CurveFigure) -> Iterator[Figure]:
+    """Validation before training, each with the runs that have it."""
+    for line, key in sorted(wanted.lines.items(), reverse=True):
+        curves = {}
+        for run, label in zip(compared.runs, compared.labels, strict=True):
+            values = [as_number(row.get(key)) for row in run.history]
+            epochs = [row["epoch"] + 1 for row in run.history]
+            curves[label] = Curve(epochs, values, run.best_epoch(compared.task.score))
+        if any(value is not None for curve in curves.values() for value in curve.values):
+            png = run_curves(curves, f"{line} {wanted.ylabel}", wanted.limits)
+            caption = f"{line.capitalize()} {wanted.ylabel} by epoch; the ring marks each run's best epoch"
+            yield Figure(f"{wanted.name}_{line}", png, caption)
+
+
+def _classes(compared: Compared) -> Section | None:
+    """F1 of each class, for tasks that have it."""
+    found = [run.values.get("per_class") or {} for run in compared.runs]
+    names = [name for name, row in found[0].items() if "f1" in row]
+    if not names:
+        return None
+    scores = {
+        label: [as_number(classes.get(name, {}).get("f1")) for name in names]
+        for label, classes in zip(compared.labels, found, strict=True)
+    }
+    rows = []
+    for place, name in enumerate(names):
+        values = [of_run[place] for of_run in scores.values()]
+        best = max((value for value in values if value is not None), default=None)
+        alike = all(decimal(value) == decimal(best) for value in values)
+        cells = [_cell(value, decimal(value) == decimal(best) and not alike) for value in values]
+        rows.append((Cell(breakable(name)), *cells, Cell(count(found[0][name].get("support")))))
+    heads = (Column("Class", numeric=False), *map(Column, compared.labels), Column("Samples"))
+    blocks: list[Block] = [Table("F1 by class", heads, tuple(rows))]
+    if len(names) <= MOST_CLASSES:
+        caption = "F1 by class and run, the harmonic mean of precision and recall"
+        blocks.insert(0, Gallery((Figure("f1_by_class", class_scores(names, scores, "F1"), caption),)))
+    return Section("classes", "Classes", tuple(blocks))
+
+
+def _settings(compared: Compared) -> Section:
+    found = compared.differing_settings()
+    if not found:
+        text = "The jobs have the same settings: the runs differ in their code, machine or number of attempts at most."
+        return Section("settings", "What differs between the jobs", (Text(text),))
+    columns = (Column("Setting", numeric=False), *(Column(label, numeric=False) for label in compared.labels))
+    rows = tuple(tuple(Cell(breakable(plain(value))) for value in (key, *values)) for key, values in found.items())
+    return Section("settings", "What differs between the jobs", (Table("Settings", columns, rows),))
+
+
+def _provenance(compared: Compared) -> Section:
+    heads = ("Run", "Run id", "Created", "Code", "Attempts", "Workers", "Device", "Precision")
+    rows = []
+    for run, label in zip(compared.runs, compared.labels, strict=True):
+        newest = run.attempts[-1] if run.attempts else {}
+        code, facts = newest.get("code") or {}, newest.get("facts") or {}
+        values = (
+            run.run, run.record.get("created"), code.get("commit") or code.get("source"), len(run.attempts) or None,
+            newest.get("workers"), facts.get("device"), facts.get("precision"),
+        )  # fmt: skip
+        rows.append((Cell(breakable(label)), *(Cell(plain(value)) for value in values)))
+    table = Table("Runs", tuple(Column(head, numeric=False) for head in heads), tuple(rows))
+    return Section("provenance", "Provenance", (table, Text("Each run's own report tells the rest.")))

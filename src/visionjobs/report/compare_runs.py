@@ -1,0 +1,89 @@
+"""What is asked of runs that stand side by side: names short enough for a legend, settings that differ, throughput."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from visionjobs.report.compare_pairs import Pair
+from visionjobs.report.summary import RunSummary, as_number
+from visionjobs.report.task import TaskReport
+from visionjobs.spec import flatten
+
+TOLD_ELSEWHERE = ("name", "published", "data.version")
+"""Settings that have a row of their own or are the same in all."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Runs that can be compared, in the order in which they were given."""
+
+    runs: tuple[RunSummary, ...]
+    task: TaskReport
+    pairs: tuple[Pair, ...]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A short name for each run."""
+        return labels(self.runs)
+
+    def differing_settings(self) -> dict[str, tuple[Any, ...]]:
+        """Key -> each run's value, for every setting that is not the same in all; None where a run has none."""
+        flat = [resolved(run.spec, run.record) for run in self.runs]
+        keys = sorted({key for settings in flat for key in settings if not _told_elsewhere(key)})
+        values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
+        return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+    @staticmethod
+    def epochs(run: RunSummary) -> int | None:
+        """Epochs that the run was trained for."""
+        epochs = resolved(run.spec, run.record).get("train.epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    @staticmethod
+    def images_per_second(run: RunSummary) -> float | None:
+        """Over all epochs' training, None where none was measured."""
+        measured = [
+            (rate, seconds)
+            for row in run.history
+            if (rate := as_number(row.get("images_per_second"))) is not None
+            and (seconds := as_number(row.get("seconds")))
+        ]
+        total = sum(seconds for _, seconds in measured)
+        return sum(rate * seconds for rate, seconds in measured) / total if total else None
+
+
+def labels(runs: Sequence[RunSummary]) -> tuple[str, ...]:
+    """The job's name where it tells the runs apart, else with the end of the run's id, else the run's id."""
+    times = Counter(run.job for run in runs)
+    names = [run.job if times[run.job] == 1 else f"{run.job} {run.run.rpartition('-')[2]}" for run in runs]
+    return tuple(names) if len(set(names)) == len(names) else tuple(run.run for run in runs)
+
+
+def resolved(spec: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value, as the run ended: its spec with what was changed when it was continued."""
+    changed = {key: new for key, (_, new) in (record.get("changes") or {}).items()}
+    return flatten(dict(spec)) | changed
+
+
+def dataset_of(run: RunSummary) -> tuple[str, str]:
+    """Name and version of the run's dataset, as its manifest has them; as its spec does where there is no manifest."""
+    name, version = (run.dataset.get(key) or run.setting(f"data.{key}") for key in ("name", "version"))
+    return str(name), str(version)
+
+
+def task_name(run: RunSummary) -> str:
+    """The run's task."""
+    return str(run.metrics.get("task") or run.spec.get("task"))
+
+
+def evaluated_split(run: RunSummary) -> str:
+    """The split that the run's metrics are of."""
+    return str(run.metrics.get("split"))
+
+
+def _told_elsewhere(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in TOLD_ELSEWHERE)

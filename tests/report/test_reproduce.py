@@ -1,0 +1,169 @@
+"""The table of published figures and ours: its rows, what stands for a job, and any task's metrics by their keys."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from page_text import PageText
+
+from visionjobs.jobfile import parse_job
+from visionjobs.report.reproduce import build_reproduction, differing, table_rows
+from visionjobs.report.reproduce_page import Reproduced
+from visionjobs.report.summary import RunSummary
+from visionjobs.spec import flatten
+
+MakeRun = Callable[..., RunSummary]
+CREATED = "2026-05-05T08:00:00+00:00"
+PUBLISHED = {
+    "accuracy": {"value": 0.5, "source": "table 3"},
+    "f1_macro": {"value": 0.99, "source": "table 4"},
+    "f1_micro": {"value": 0.7, "source": "table 5"},
+}
+JOB = """
+task: classification
+model: {name: resnet18, weights: IMAGENET1K_V1}
+data: {name: wildlife}
+published: {accuracy: {value: 0.8, source: a table}}
+"""
+
+
+def flat(*sets: str) -> dict[str, Any]:
+    return flatten(parse_job(JOB, "resnet.yaml", "resnet", sets).model_dump(mode="json"))
+
+
+def page_of(results: Sequence[Reproduced]) -> PageText:
+    return PageText(build_reproduction(results, CREATED)["reproduce.html"].decode())
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> RunSummary:
+    return make_run(full=True, record=dict(make_run().record) | {"changes": {"train.epochs": [5, 7]}})
+
+
+@pytest.fixture
+def results(run: RunSummary) -> list[Reproduced]:
+    """A finished run, a failure and a job without a run."""
+    return [
+        Reproduced("resnet", "classification", PUBLISHED, run),
+        Reproduced("resnet_aug", "classification", {"accuracy": PUBLISHED["accuracy"]}, None, "failed: no <b>disk</b>"),
+        Reproduced("deeplab", "segmentation", {"miou": {"value": 0.37, "source": "part 2"}}, None, "no finished run"),
+    ]
+
+
+def test_rows_tell_published_and_ours(results: list[Reproduced], run: RunSummary) -> None:
+    accuracy, f1, unknown, failed, none = table_rows(results)
+    ours = run.value("accuracy")
+    assert ours is not None
+    assert (accuracy.job, accuracy.metric, accuracy.published, accuracy.ours) == ("resnet", "accuracy", 0.5, ours)
+    assert accuracy.difference == pytest.approx(ours - 0.5)
+    assert accuracy.interval == run.interval("accuracy")
+    assert accuracy.published_within_interval is False
+    assert (accuracy.samples, accuracy.epochs, accuracy.state) == (200, 7, "complete")
+    assert (accuracy.dataset, accuracy.version, accuracy.run) == ("wildlife", "3f9c2ab41d77", run.run)
+    assert f1.published_within_interval is False
+    assert (unknown.ours, unknown.difference, unknown.state) == (None, None, "the run has no metric f1_micro")
+    assert (failed.ours, failed.run, failed.samples, failed.state) == (None, None, None, "failed: no <b>disk</b>")
+    assert none.state == "no finished run"
+    within = dict(PUBLISHED["accuracy"], value=ours)
+    assert table_rows([replace(results[0], published={"accuracy": within})])[0].published_within_interval is True
+
+
+def test_csv_and_json_say_the_same(results: list[Reproduced]) -> None:
+    files = build_reproduction(results, CREATED)
+    rows = json.loads(files["reproduce.json"], parse_constant=pytest.fail)["rows"]
+    table = list(csv.DictReader(files["reproduce.csv"].decode().splitlines()))
+    assert len(rows) == len(table) == 5
+    for row, line in zip(rows, table, strict=True):
+        assert {key: "" if value is None else str(value) for key, value in row.items()} == line
+    assert table[3]["ours"] == ""
+    assert set(files) == {"reproduce.html", "reproduce.csv", "reproduce.json", "figures/published_and_ours.png"}
+    assert files == build_reproduction(results, CREATED)
+
+
+def test_the_page(results: list[Reproduced], run: RunSummary) -> None:
+    html = build_reproduction(results, CREATED)["reproduce.html"].decode()
+    assert not any(word in html for word in ("http://", "https://", "url(", "@import", "<script", "<b>"))
+    page = PageText(html)
+    assert {link[1:] for link in page.links} == page.ids == {"notes", "figures", "runs"}
+    row = page.row("resnet: Accuracy")
+    low, high = run.interval("accuracy") or (0, 0)
+    assert row[1:3] == ["0.5000", f"{run.value('accuracy'):.4f} {low:.4f} to {high:.4f}"]
+    assert row[3].endswith("better")
+    assert row[4:6] == ["no", "200"]
+    assert row[6:] == ["wildlife version 3f9c2ab41d77", run.run, "7"]
+    assert page.after("resnet: Accuracy") == "Published: table 3"
+    assert "The run has no metric f1_micro" in page.after("resnet: f1_micro")
+    assert page.row("deeplab: miou")[1:] == ["0.3700", *["n/a"] * 7]
+    assert "resnet_aug: failed: no <b>disk</b>" in page.text
+    assert "deeplab: no finished run" in page.text
+    assert page.tiles["Jobs with a finished run"] == "1 of 3"
+    assert page.tiles["Figures reproduced"] == "2 of 5"
+    assert len(page.images) == 1
+
+
+def test_a_sample_is_told_and_not_judged(results: list[Reproduced], run: RunSummary) -> None:
+    sample = replace(run, dataset={}, spec=dict(run.spec) | {"data": run.spec["data"] | {"name": "wildlife-sample"}})
+    page = page_of([replace(results[0], run=sample)])
+    assert "resnet: the dataset wildlife-sample is a drawn sample" in page.text
+    assert "Drawn sample: figures do not compare" in page.after("resnet: Accuracy")
+    assert page.row("resnet: Accuracy")[3][0] == "+"
+    assert "better" not in page.row("resnet: Accuracy")[3]
+    assert page.tiles["Largest difference"] == page.tiles["Within our interval"] == "n/a"
+    assert "drawn sample" not in page_of(results).text
+    assert page_of(results).tiles["Within our interval"] == "0 of 2"
+
+
+def test_another_task_adds_rows_by_its_keys_alone(make_run: MakeRun) -> None:
+    metrics = {
+        "task": "detection", "split": "val",
+        "metrics": {"floors": {"0.25": {"coco": {"AP": 0.31, "AP50": None}}}, "intervals": {}},
+    }  # fmt: skip
+    published = {f"floors.0.25.coco.{name}": {"value": 0.3, "source": "part 2"} for name in ("AP", "AP50")}
+    dataset = {"name": "coco", "version": "77", "counts": {"val": {"cat": 30, "dog": 12}, "train": {"cat": 1}}}
+    run = make_run(job="yolo", metrics=metrics, dataset=dataset)
+    found, missing = table_rows([Reproduced("yolo", "detection", published, run)])
+    assert (found.ours, found.samples, found.dataset, found.interval) == (0.31, 42, "coco", None)
+    assert found.difference == pytest.approx(0.01)
+    assert missing.ours is None
+    assert page_of([Reproduced("yolo", "detection", published, run)]).row("yolo: floors.0.25.coco.AP")[3] == "+0.0100"
+
+
+def test_nothing_at_all(results: list[Reproduced]) -> None:
+    page = page_of([Reproduced("broken", "", {}, None, "failed: not valid YAML")])
+    assert page.row("broken")[1:] == ["n/a"] * 8
+    assert page.images == []
+    assert "runs" not in page.ids
+
+
+@pytest.mark.parametrize(
+    ("sets", "of_run", "keys"),
+    [
+        ([], [], []),
+        ([], ["train.epochs=3", "train.seed=1"], ["train.epochs", "train.seed"]),
+        (["train.epochs=3"], ["train.epochs=3"], []),
+        ([], ["data.version=0123456789abcdef"], []),
+        (["data.version=aaaa"], ["data.version=bbbb"], ["data.version"]),
+        ([], ["data.name=zoo"], ["data.name"]),
+        ([], ["resources.workers=2", "resources.gpus=0", "limits.attempts=3"], []),
+        ([], ["published.accuracy.value=0.1"], []),
+        ([], ["model.weights=random"], ["model.weights"]),
+        ([], [f"model.sha256={'a' * 64}"], []),
+        ([f"model.sha256={'b' * 64}"], [f"model.sha256={'a' * 64}"], ["model.sha256"]),
+        (["model.weights=/else/mine.pth"], ["model.weights=/else/other.pth"], ["model.weights"]),
+        (["model.weights=/else/mine.pth"], ["model.weights=/else/mine.pth", f"model.sha256={'a' * 64}"], []),
+    ],
+)
+def test_which_settings_make_it_another_experiment(sets: list[str], of_run: list[str], keys: list[str]) -> None:
+    assert list(differing(flat(*sets), flat(*of_run))) == keys
+
+
+def test_weights_of_a_relative_path_are_pinned_to_the_full_one(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = flat("model.weights=mine.pth")
+    assert differing(wanted, flat(f"model.weights={tmp_path}/mine.pth")) == {}
+    assert list(differing(wanted, flat("model.weights=/else/mine.pth"))) == ["model.weights"]
