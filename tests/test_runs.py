@@ -159,6 +159,17 @@ def test_attempts_are_bounded(run: Run) -> None:
     check_may_start(run, continued_spec(run.spec(), ["limits.attempts=11"], run.id))
 
 
+def test_spec_now_has_what_was_changed_when_the_run_was_continued(run: Run) -> None:
+    assert run.spec_now() == run.spec()
+    attempt = run.claim("attempt", {})
+    attempt.update_record(
+        changes={"train.epochs": [10, 12], "limits.hours": [None, 2.5], "resources.gpus": ["auto", 0]}
+    )
+    now = run.spec_now()
+    assert (now.train.epochs, now.limits.hours, now.resources.gpus) == (12, 2.5, 0)
+    assert run.spec().train.epochs == 10
+
+
 @pytest.mark.s3
 def test_claims_on_s3_are_conditional_puts(seaweedfs, monkeypatch) -> None:
     seaweedfs.use(monkeypatch)

@@ -29,7 +29,7 @@ from visionjobs.errors import (
     UserError,
     nearest,
 )
-from visionjobs.jobfile import dump_spec, parse_job
+from visionjobs.jobfile import build_spec, dump_spec, parse_job, with_sets
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
 
@@ -70,6 +70,12 @@ class Run:
         except MissingObjectError as error:
             raise UserError(f"{self.store.address} holds no spec.yaml: it is not the folder of a run") from error
         return parse_job(text, f"{self.store.address}/spec.yaml", "run")
+
+    def spec_now(self) -> JobSpec:
+        """The stored spec with what was changed when the run was continued."""
+        changes = self.record().get("changes") or {}
+        sets = [f"{key}={json.dumps(new)}" for key, (_, new) in changes.items()]
+        return build_spec(with_sets(self.spec().model_dump(mode="json"), sets), f"run {self.id}", sets)
 
     def dataset(self) -> dict[str, Any] | None:
         """The manifest of the dataset that the run is of, as it was when the run began."""

@@ -34,9 +34,7 @@ def run_of(make_run: MakeRun, job: str, wrong: Sequence[int], n: int = 12, **par
     run_id = f"{job.replace('_', '-')}-20260504-101112-ab12"
     made = make_run(epochs=3)
     metrics = {"schema": 1, "run": run_id, "job": job, "task": "classification", "split": "val", "metrics": values}
-    base = replace(made, run=run_id, job=job, metrics=metrics, predictions=predictions,
-                   record=dict(made.record) | {"changes": {}})  # fmt: skip
-    return replace(base, **parts)
+    return replace(made, **({"run": run_id, "job": job, "metrics": metrics, "predictions": predictions} | parts))
 
 
 def three_runs(make_run: MakeRun) -> list[RunSummary]:

@@ -88,8 +88,7 @@ def test_training_is_told(three: list[RunSummary]) -> None:
 
 
 def test_settings_that_differ_are_told_and_no_others(three: list[RunSummary]) -> None:
-    changed = replace(three[2], record=dict(three[2].record) | {"changes": {"train.epochs": [3, 7]}})
-    runs = [with_spec(three[0], "train", lr=0.5), *three[1:2], changed]
+    runs = [with_spec(three[0], "train", lr=0.5), three[1], with_spec(three[2], "train", epochs=7)]
     settings = numbers_of(runs)["settings"]
     assert settings == {"train.lr": [0.5, 0.001, 0.001], "train.epochs": [3, 3, 7]}
     assert page_of(runs).row("train.epochs") == ["train.epochs", "3", "3", "7"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -74,8 +75,16 @@ def _root(
 def main() -> None:
     """Entry point: a message a person can act on, never a traceback, for every error that is not a bug."""
     logging.getLogger("visionjobs").addHandler(WarningHandler())
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
+            signal.signal(name, _interrupt)
     try:
         app()
     except VisionjobsError as error:
         print_error(str(error))
         sys.exit(error.exit_status)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    """SIGTERM, and the end of the terminal, end like Ctrl-C: cleanly, with the record written and nothing left half."""
+    raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from visionjobs.cli.console import err, print_error, print_warning
 from visionjobs.cli.report import output_store, replace_page, tell_page
-from visionjobs.cli.run import SAMPLES, end_like_ctrl_c, run_new
+from visionjobs.cli.run import SAMPLES, run_new
 from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.jobfile import find_job, job_names, load_job
@@ -84,7 +84,6 @@ def reproduce(
     wanted = _wanted(jobs, settings.jobs, sets or [])
     default = f"reproduce/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     store = output_store(root, default, out_folder, PAGE)
-    end_like_ctrl_c()
     finished = [] if new else _finished_runs(root)
 
     def train(job: str) -> Run | None:
@@ -138,19 +137,16 @@ def _finished_runs(root: Store) -> list[Finished]:
 
 
 def _finished(root: Store, run_id: str) -> Finished | None:
-    from visionjobs.report.compare_runs import resolved
-
     try:
         run = open_run(root, run_id)
         record = run.record()
         if record.get("state") != "complete":
             return None
-        spec = run.spec()
+        spec = run.spec_now()
     except UserError as error:
         print_warning(f"{error} It is passed over.")
         return None
-    settings = resolved(spec.model_dump(mode="json"), record)
-    return Finished(run, spec.name, str(record.get("finished") or ""), settings)
+    return Finished(run, spec.name, str(record.get("finished") or ""), flatten(spec.model_dump(mode="json")))
 
 
 def _reproduce(

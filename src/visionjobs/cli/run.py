@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -37,7 +35,6 @@ def run(
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    end_like_ctrl_c()
     if run_id is None:
         finished = run_new(settings, root, job, sets or [], sample)
     else:
@@ -64,12 +61,11 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
 
 def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id: str) -> Run:
     existing = open_run(root, run_id)
-    stored = existing.spec()
+    stored = existing.spec_now()
     if Path(job).stem != stored.name:
         raise UserError(f'run {run_id} is of job "{stored.name}", not of "{Path(job).stem}"')
-    agreed = [f"{key}={json.dumps(new)}" for key, (_, new) in existing.record().get("changes", {}).items()]
-    spec = continued_spec(stored, [*agreed, *sets], run_id)
-    _tell_of_changed_file(settings, job, stored)
+    spec = continued_spec(stored, sets, run_id)
+    _tell_of_changed_file(settings, job, existing.spec())
     return _train(settings, root, spec, existing, job)
 
 
@@ -115,14 +111,3 @@ def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None,
                 hint = f"Continue with: visionjobs run {job} --run {view.run_id}"
                 raise type(error)(f"{error}\n{hint}") from error
             raise
-
-
-def end_like_ctrl_c() -> None:
-    """SIGTERM, and the end of the terminal, from now on end like Ctrl-C: cleanly, with the record written."""
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup
-            signal.signal(name, _interrupt)
-
-
-def _interrupt(_signal: int, _frame: Any) -> NoReturn:
-    raise KeyboardInterrupt

@@ -33,9 +33,9 @@ SHUFFLES = 20
 """Of training and validation membership, to tell what divergence chance alone gives."""
 
 THREADS = 1
-"""t-SNE adds up over threads in the order in which they finish: the last bit of the sum, and from there the whole
-embedding, would depend on their number and on chance. And where other processes use the cores, waiting for each other
-costs more than a second thread brings."""
+"""Of t-SNE, which adds up over threads in the order in which they finish: the last bit of a sum, and from there the
+whole embedding, could depend on their number and on chance. And where other processes use the cores too, threads that
+wait for each other made it five times slower."""
 
 WORKING_MEMORY_MB = 128
 """Of the distances that scikit-learn holds at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,7 +32,7 @@ class Compared:
 
     def differing_settings(self) -> dict[str, tuple[Any, ...]]:
         """Key -> each run's value, for every setting that is not the same in all; None where a run has none."""
-        flat = [resolved(run.spec, run.record) for run in self.runs]
+        flat = [flatten(dict(run.spec)) for run in self.runs]
         keys = sorted({key for settings in flat for key in settings if not _told_elsewhere(key)})
         values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
         return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
@@ -40,7 +40,7 @@ class Compared:
     @staticmethod
     def epochs(run: RunSummary) -> int | None:
         """Epochs that the run was trained for."""
-        epochs = resolved(run.spec, run.record).get("train.epochs")
+        epochs = run.setting("train.epochs")
         return epochs if isinstance(epochs, int) else None
 
     @staticmethod
@@ -61,12 +61,6 @@ def labels(runs: Sequence[RunSummary]) -> tuple[str, ...]:
     times = Counter(run.job for run in runs)
     names = [run.job if times[run.job] == 1 else f"{run.job} {run.run.rpartition('-')[2]}" for run in runs]
     return tuple(names) if len(set(names)) == len(names) else tuple(run.run for run in runs)
-
-
-def resolved(spec: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value, as the run ended: its spec with what was changed when it was continued."""
-    changed = {key: new for key, (_, new) in (record.get("changes") or {}).items()}
-    return flatten(dict(spec)) | changed
 
 
 def dataset_of(run: RunSummary) -> tuple[str, str]:

@@ -58,7 +58,7 @@ def curves(
         for (label, values), (colour, dash, marker) in zip(lines.items(), LINES, strict=False):
             numbers = [math.nan if value is None else value for value in values]
             marked = marker if len(epochs) <= MAX_MARKED_EPOCHS else ""
-            axes.plot(epochs, numbers, dash, color=colour, marker=marked, markersize=5, label=label)
+            axes.plot(epochs, numbers, dash, color=colour, marker=marked, markersize=5, label=label, clip_on=False)
         if zero:
             axes.axhline(0, color="#555555", linewidth=1)
         if best_epoch is not None:

@@ -13,7 +13,7 @@ from visionjobs.sample_images import SampleImages
 
 def load_summary(run: Run) -> RunSummary:
     """Read what there is of the run; parts that are not there yet are left empty. Raises UserError (damaged file)."""
-    spec = run.spec()
+    spec = run.spec_now()
     key = predictions.KEY.format(split="val")
     predicted, samples = _read(run, key), _read(run, sample_images.KEY)
     return RunSummary(

@@ -68,7 +68,7 @@ def provenance(run: RunSummary) -> Section:
         blocks += [Text("Where the newest attempt ran:"), _table("Newest attempt", flat_rows(newest))] if newest else []
     if run.spec:
         text = yaml.safe_dump(dict(run.spec), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-        blocks += [Text("The job as it was resolved, with every default written out:"), Code(text.rstrip())]
+        blocks += [Text("The job as the run ended, with every default written out:"), Code(text.rstrip())]
     return Section("provenance", "Cost and provenance", tuple(blocks))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from visionjobs.report import reproduce_page
 from visionjobs.report.compare_page import lies_within
-from visionjobs.report.compare_runs import dataset_of, resolved
+from visionjobs.report.compare_runs import dataset_of
 from visionjobs.report.html import render
 from visionjobs.report.reproduce_page import Reproduced, Row, metric_of, samples_of
 from visionjobs.report.summary import as_number
@@ -31,7 +31,7 @@ IGNORED = ("resources", "limits", "wandb", "published")
 def differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Key -> (the job file's value, the run's), for the keys that make it another experiment.
 
-    Both are flat (compare_runs.resolved). What a run pins when it begins (dataset version, weights file) counts only
+    Both are flat (spec.flatten). What a run pins when it begins (dataset version, weights file) counts only
     where the job file pins it too.
     """
     pairs = {key: (wanted.get(key), found.get(key)) for key in sorted(wanted.keys() | found.keys())}
@@ -95,7 +95,7 @@ def _rows(result: Reproduced) -> Iterator[Row]:
             dataset=dataset,
             version=version,
             run=run.run if run else None,
-            epochs=resolved(run.spec, run.record).get("train.epochs") if run else None,
+            epochs=run.setting("train.epochs") if run else None,
             state=_state(result, key, ours),
         )
 

@@ -21,7 +21,7 @@ class RunSummary:
     """One run, as its folder tells it. A key that is missing anywhere is shown as n/a.
 
     run, job: the run's id and the job's name.
-    spec: the resolved job file (spec.yaml).
+    spec: the resolved job file (spec.yaml), with what was changed when the run was continued.
     record: provenance (record.json). What it says of `attempts` (a list), `changes` (key -> [old, new]), `warnings`
         and `notes` (lists of sentences) has a place of its own; any other entry is shown under its key.
     history: a row an epoch, in order: epoch (from 0; shown from 1), images_per_second, data_wait_share (0..1),

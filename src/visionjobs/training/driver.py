@@ -171,7 +171,7 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
         epochs=spec.train.epochs,
         dataset={"name": spec.data.name, "version": spec.data.version},
         created=before.get("created", now()),
-        changes=before.get("changes", {}) | changes,
+        changes=changes,
         warnings=before.get("warnings", []) + warnings,
     )
 
