@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionjobs.mistakes import MOST_CONFIDENT, PER_CLASS, chosen_mistakes, mistakes, most_confident, three_per_class
+from visionjobs.mistakes import (
+    MOST_CLASSES,
+    MOST_CONFIDENT,
+    PER_CLASS,
+    chosen_mistakes,
+    mistakes,
+    most_confident,
+    shown_classes,
+    three_per_class,
+)
 from visionjobs.predictions import Predictions
 
 
@@ -35,6 +44,17 @@ def test_equal_confidence_keeps_the_order_of_the_split() -> None:
 
 def test_a_confidence_that_is_not_a_number_comes_last() -> None:
     assert mistakes(predictions([0, 0, 0], [1, 1, 1], [np.nan, 0.1, 3.0])).tolist() == [2, 1, 0]
+
+
+def test_of_very_many_classes_those_with_the_most_mistakes_are_kept() -> None:
+    """200 classes with a mistake each, 70 of them with three."""
+    labels = [label for label in range(200) for _ in range(3 if label % 20 < 7 else 1)]
+    made = predictions(labels, [200] * len(labels), [float(1 + row % 5) for row in range(len(labels))], classes=201)
+    shown = shown_classes(made)
+    assert shown == [label for label in range(200) if label % 20 < 7][:MOST_CLASSES]
+    kept = set(chosen_mistakes(made).tolist())
+    assert len(kept) <= 3 * MOST_CLASSES + MOST_CONFIDENT
+    assert all(set(three_per_class(made)[label].tolist()) <= kept for label in shown)
 
 
 @pytest.mark.parametrize("labels", [[], [0, 1, 2]])

@@ -9,6 +9,9 @@ from visionjobs.predictions import Indices, Predictions
 PER_CLASS = 3
 MOST_CONFIDENT = 12
 
+MOST_CLASSES = 60
+"""Classes whose mistakes are shown, so that neither the page nor the images kept for it grow without end."""
+
 
 def mistakes(predictions: Predictions) -> Indices:
     """Rows of the misclassified samples, int64: the most confident first, of equal ones the earlier row.
@@ -30,6 +33,12 @@ def three_per_class(predictions: Predictions) -> dict[int, Indices]:
     return {label: rows[labels == label][:PER_CLASS] for label in range(len(predictions.classes))}
 
 
+def shown_classes(predictions: Predictions) -> list[int]:
+    """The classes whose mistakes are shown, in their order: of more than MOST_CLASSES those with the most mistakes."""
+    wrong = np.bincount(predictions.labels[~predictions.correct], minlength=len(predictions.classes))
+    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
+
+
 def most_confident(predictions: Predictions) -> Indices:
     """Rows of the MOST_CONFIDENT most confident mistakes of all classes together, fewer where there are fewer."""
     return mistakes(predictions)[:MOST_CONFIDENT]
@@ -37,5 +46,6 @@ def most_confident(predictions: Predictions) -> Indices:
 
 def chosen_mistakes(predictions: Predictions) -> Indices:
     """Rows that a report shows, int64, sorted, without repeats: the images to keep in SampleImages."""
-    chosen = (most_confident(predictions), *three_per_class(predictions).values())
+    by_class = three_per_class(predictions)
+    chosen = (most_confident(predictions), *(by_class[label] for label in shown_classes(predictions)))
     return np.unique(np.concatenate(chosen)).astype(np.int64)

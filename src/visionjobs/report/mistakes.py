@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from visionjobs.mistakes import PER_CLASS, most_confident, three_per_class
+from visionjobs.mistakes import MOST_CLASSES, PER_CLASS, most_confident, shown_classes, three_per_class
 from visionjobs.predictions import Indices, Predictions
 from visionjobs.report.figures import short
 from visionjobs.report.figures_sheet import Picture, SheetRow, sheet, wrapped
@@ -18,9 +18,6 @@ from visionjobs.sample_images import SampleImages
 
 SHEET = 5
 """Classes a sheet: it still fits on a printed page."""
-
-MOST = 60
-"""Classes that are shown; of more, those with the most mistakes."""
 
 COLUMNS = 3
 
@@ -67,20 +64,21 @@ def _counted(predictions: Predictions, chosen: Mapping[int, Indices], wrong: int
             by_number.setdefault(len(rows), []).append(predictions.classes[label])
     for number, names in sorted(by_number.items()):
         words = {0: "no mistakes", 1: "only one mistake"}.get(number, f"only {number} mistakes")
-        listed = ", ".join(f'"{name}"' for name in names[:MOST]) + (" and others" if len(names) > MOST else "")
+        listed = ", ".join(f'"{name}"' for name in names[:MOST_CLASSES]) + (
+            " and others" if len(names) > MOST_CLASSES else ""
+        )
         yield f"{words[0].upper()}{words[1:]} in {listed}."
     if (~samples.astype(bool)).any():
         yield f"Without any sample: {int((samples == 0).sum())} of {len(samples)} classes."
-    if sum(1 for rows in chosen.values() if len(rows)) > MOST:
-        yield f"Only the {MOST} classes with the most mistakes are shown."
+    if sum(1 for rows in chosen.values() if len(rows)) > MOST_CLASSES:
+        yield f"Only the {MOST_CLASSES} classes with the most mistakes are shown."
 
 
 def class_rows(predictions: Predictions, samples: SampleImages, chosen: Mapping[int, Indices]) -> list[SheetRow]:
     """A row a class, in their order, with the chosen mistakes whose image was kept; none for a class without."""
     wrong, of_class = _numbers(predictions)
-    most = sorted(chosen, key=lambda label: (-wrong[label], label))[:MOST]
     rows = []
-    for label in sorted(most):
+    for label in shown_classes(predictions):
         pictures = _pictures(predictions, samples, chosen[label], with_truth=False)
         heading = f"{short(predictions.classes[label], 30)}: {wrong[label]} of {of_class[label]} wrong"
         rows += [SheetRow(pictures, heading)] if pictures else []
