@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from cli_runs import Project, kill_9, progress, read_json, wait_until, weights
+from offline_run import OfflineRun
 from tiny import assert_same_bits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -53,6 +54,9 @@ def test_worker_killed_then_everything_killed(project: Project, workers: int, op
     attempts = read_json(run / "record.json")["attempts"]
     assert [attempt["number"] for attempt in attempts] == [1, 2]
     assert attempts[1]["resumed_from_step"] > 9
+    (offline,) = (run / "wandb").iterdir()
+    mirrored = [row["epoch"] for row in OfflineRun(offline).history if "train_loss" in row]
+    assert mirrored == list(range(1, 7 if "train.epochs=6" in options else 13)), "each once"
     assert project.processes() == []
 
 

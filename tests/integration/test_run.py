@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from cli_runs import Project, read_json, weights
+from offline_run import OfflineRun
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def test_progress_goes_to_stderr_without_tracebacks(done) -> None:
 
 
 def test_folder_is_complete(run: Path) -> None:
-    for name in ("spec.yaml", "record.json", "metrics.json", "weights/tiny.pth", "report/report.html"):
+    for name in ("spec.yaml", "dataset.json", "record.json", "metrics.json", "weights/tiny.pth", "report/report.html",
+                 "predictions/val.parquet", "predictions/samples.npz"):  # fmt: skip
         assert (run / name).stat().st_size > 0
     assert list((run / "report" / "figures").glob("*.png"))
     assert not [path for path in run.rglob("*") if "tmp" in path.name]
@@ -76,6 +78,30 @@ def test_report_shows_published_beside_ours(run: Path) -> None:
     assert "a made-up table, page 3" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert run.name in page
+
+
+def test_wandb_has_it_offline(run: Path) -> None:
+    (offline,) = (run / "wandb").iterdir()
+    mirrored = OfflineRun(offline)
+    assert mirrored.run_id == run.name
+    assert [row["epoch"] for row in mirrored.history if "train_loss" in row] == [1, 2]
+    assert mirrored.exit_code == 0
+
+
+def test_its_report_is_built_again_alike(run: Path, project: Project) -> None:
+    before = {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()}
+    again = project.call("report", run.name)
+    assert (again.returncode, again.stdout) == (0, f"{run}/report/report.html\n"), again.stderr
+    assert {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()} == before
+
+
+def test_its_weights_are_evaluated_again_alike(run: Path, project: Project) -> None:
+    again = project.call("evaluate", run.name)
+    assert again.returncode == 0, again.stderr
+    evaluated = read_json(run / "evaluations" / "val" / "metrics.json")["metrics"]
+    stored = read_json(run / "metrics.json")["metrics"]
+    assert evaluated["confusion_matrix"] == stored["confusion_matrix"]
+    assert evaluated["nll"] == pytest.approx(stored["nll"], abs=1e-6)
 
 
 def test_no_process_is_left(run: Path, project: Project) -> None:
