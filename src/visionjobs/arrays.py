@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from visionjobs.errors import UserError
+
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError,
+    AttributeError, KeyError,
+)  # fmt: skip
+"""What zipfile and numpy raise over a file that is none of theirs, or is not whole."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -27,5 +35,5 @@ def unpack_arrays(data: bytes, source: str) -> Arrays:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{source} is damaged: it holds no arrays that can be read ({error})") from error

@@ -103,7 +103,7 @@ class Predictions:
                 labels=np.array([number[name] for name in table["label"].to_pylist()], np.int64),
                 logits=logits.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(classes)).astype(np.float32),
             )
-        except (pa.ArrowException, KeyError, ValueError, AttributeError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{source} holds no predictions, or is damaged ({error}): evaluate the run again"
             ) from error

@@ -30,7 +30,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Run]:
     shutil.copytree(folder / "raw" / "owl", folder / "strange" / "owls")
     shutil.copytree(folder / "raw" / "fox", folder / "strange" / "fox")
     import_wildlife(str(folder / "strange"), "strange", root, size=(32, 32))
-    return root, finished_run(root, "train.epochs=4")
+    return root, finished_run(root, "train.epochs=4", "published={accuracy: {value: 0.5, source: a paper}}")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_same_split_gives_the_same_metrics(storage, evaluate) -> None:
     assert again["data"] == {"name": "tiny", "version": run.dataset()["version"]}
     assert f"{again['metrics']['accuracy']:.4f}" in ended.err
     assert "at the run's end" in ended.err
-    assert (folder / "report" / "report.html").stat().st_size > 0
+    assert "published 0.5000" in (folder / "report" / "report.html").read_text()
     after = {key: run.store.read(key) for key in before}
     assert after == before, "the run's own files stay as they are"
 
@@ -81,6 +81,7 @@ def test_another_dataset_with_some_of_the_classes(storage, evaluate) -> None:
     page = (folder / "report" / "report.html").read_text()
     assert "30 samples of the split all of held-out" in page, "the report says what it is of"
     assert "convnet on tiny" in page
+    assert "0.5000" not in page.partition("Training")[0], "no published figure beside another dataset's"
 
 
 @pytest.mark.parametrize(

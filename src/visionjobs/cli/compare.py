@@ -11,7 +11,8 @@ import typer
 from rich.table import Column, Table
 
 from visionjobs.cli.console import err
-from visionjobs.cli.report import output_store, replace_page, tell_page
+from visionjobs.cli.report import output_store, tell_page
+from visionjobs.report.files import replace_page
 from visionjobs.runs import now, open_run
 from visionjobs.settings import Settings
 from visionjobs.storage import open_store

@@ -17,6 +17,9 @@ from visionjobs.runs import open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Entry, Store, open_store
 
+OUTPUTS = "outputs.npz"
+"""What workers handed to a finaliser that did not come to its end (training/outputs.py)."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -60,7 +63,10 @@ def prune(
 
 
 def _of_run(root: Store, run_id: str) -> list[Candidate]:
-    """Of a finished run: the checkpoints, and Ray's own files. The claims and histories stay: they are the record."""
+    """Of a finished run: the checkpoints, Ray's own files, and what is left of its workers.
+
+    The claims and histories stay: they are the record.
+    """
     try:
         run = open_run(root, run_id)
         state = run.record().get("state")
@@ -72,7 +78,7 @@ def _of_run(root: Store, run_id: str) -> list[Candidate]:
     groups: dict[str, list[Entry]] = {}
     for entry in run.store.entries("attempts"):
         _, number, kind, *rest = entry.key.split("/")
-        if rest and kind in ("checkpoints", "ray"):
+        if (rest and kind in ("checkpoints", "ray")) or kind == OUTPUTS:
             groups.setdefault(f"attempts/{number}/{kind}", []).append(entry)
     why = f"the run is {state}"
     return [

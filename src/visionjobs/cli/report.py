@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from visionjobs.cli.console import err, out, print_warning
 from visionjobs.errors import UserError
+from visionjobs.report.files import replace_page
 from visionjobs.runs import open_run
 from visionjobs.settings import Settings
 from visionjobs.storage import Store, open_store
-
-PAGE = "report.html"
-FIGURES = "figures"
 
 
 def report(
@@ -26,7 +23,7 @@ def report(
     """
     settings = Settings.from_env()
     run = open_run(open_store(settings.storage, settings.endpoint), run_id)
-    from visionjobs.report.build import build_report
+    from visionjobs.report.build import PAGE, build_report
     from visionjobs.report.load import load_summary
 
     summary = load_summary(run)
@@ -36,17 +33,6 @@ def report(
     store = run.store.at("report")
     replace_page(store, build_report(summary), PAGE)
     out.print(f"{store.address}/{PAGE}")
-
-
-def replace_page(store: Store, files: Mapping[str, bytes], page: str) -> None:
-    """Write a page and what belongs to it, so that whoever opens it meanwhile finds the old page or the new one.
-
-    The page comes last, as it is whole without the other files; then the old page's figures that it no longer has go.
-    """
-    for key in sorted(files, key=lambda key: key == page):
-        store.write(key, files[key])
-    gone = [entry.key for entry in store.entries(FIGURES) if entry.key not in files]
-    store.delete(gone)
 
 
 def output_store(root: Store, default: str, chosen: str | None, page: str) -> Store:

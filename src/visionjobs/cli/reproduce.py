@@ -15,11 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from visionjobs.cli.console import err, print_error, print_warning
-from visionjobs.cli.report import output_store, replace_page, tell_page
+from visionjobs.cli.report import output_store, tell_page
 from visionjobs.cli.run import SAMPLES, run_new
 from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.jobfile import find_job, job_names, load_job
+from visionjobs.report.files import replace_page
 from visionjobs.runs import Run, now, open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, flatten

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from visionjobs.data.loader import Normaliser, resized
@@ -18,6 +21,8 @@ from visionjobs.models.precision import autocast, resolve_precision
 from visionjobs.models.state import load_into, state_dict_in
 from visionjobs.runs import Run
 from visionjobs.spec import JobSpec
+
+_AGAIN = "train it some epochs further (--run ID --set train.epochs=N), or anew"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def load_trained(run: Run, device: torch.device) -> Trained:
 
     Raises UserError where the run has no weights (yet), or no dataset.json; FinalError where they are damaged.
     """
-    spec, record = run.spec(), run.record()
+    spec, record = run.spec_now(), run.record()
     key = f"weights/{spec.name}.pth"
     address = f"{run.store.address}/{key}"
     try:
@@ -78,18 +83,45 @@ def load_trained(run: Run, device: torch.device) -> Trained:
             else f"weights come with its end. To continue it: visionjobs run {spec.name} --run {run.id}"
         )
         raise UserError(f"run {run.id} has no weights ({address}): it is {state}; {todo}") from error
-    expected = (record.get("weights") or {}).get("sha256")
-    found = hashlib.sha256(data).hexdigest()
-    if expected != found:
-        raise FinalError(f"{address} is damaged: its sha256 is {found}, and the run's record says {expected}")
-    manifest = run.dataset()
-    if manifest is None:
-        raise UserError(f"{run.store.address}/dataset.json is missing: the classes of run {run.id} are not known")
-    dataset = Manifest.model_validate(manifest)
+    _check_sha256(run, record, data, address)
+    dataset = _dataset(run, spec)
     model = build_model(spec, len(dataset.classes), None)
     load_into(model, state_dict_in(io.BytesIO(data), address), (), address)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Trained(run, spec, dataset, model.eval(), device)
+
+
+def _check_sha256(run: Run, record: Mapping[str, Any], data: bytes, address: str) -> None:
+    """Against what the finaliser recorded. Of a run whose end was broken off, weights and record may be of two ends."""
+    expected, found = (record.get("weights") or {}).get("sha256"), hashlib.sha256(data).hexdigest()
+    if expected == found:
+        return
+    if record.get("state") != "complete":
+        raise UserError(
+            f"run {run.id} is {record.get('state', 'not started')}: its end was broken off while it was written. To "
+            f"complete it: visionjobs run {record.get('job', 'JOB')} --run {run.id}"
+        )
+    if expected is None:
+        raise UserError(f"run {run.id} was made by an older version, which kept no sha256 of {address}: {_AGAIN}")
+    raise FinalError(f"{address} is damaged: its sha256 is {found}, and the run's record says {expected}")
+
+
+def _dataset(run: Run, spec: JobSpec) -> Manifest:
+    manifest = run.dataset()
+    if manifest is None:
+        raise UserError(
+            f"{run.store.address}/dataset.json is missing, so that the classes of run {run.id} are not known. It was "
+            f"deleted, or the run was made by an older version: {_AGAIN}"
+        )
+    try:
+        return Manifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{run.store.address}/dataset.json: {where}: {first['msg']}. It is the manifest of {spec.data.name} "
+            f"{spec.data.version}: copy it from there"
+        ) from error
 
 
 def this_device() -> torch.device:

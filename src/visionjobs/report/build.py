@@ -12,6 +12,8 @@ from visionjobs.report.results import results
 from visionjobs.report.summary import RunSummary
 from visionjobs.report.training import training
 
+PAGE = "report.html"
+
 TASKS = {"classification": classification.REPORT}
 
 
@@ -22,7 +24,7 @@ def build_report(run: RunSummary) -> dict[str, bytes]:
     """
     page = build_page(run)
     files = {f"figures/{figure.name}.png": figure.png for figure in page.figures()}
-    return {"report.html": render(page).encode("utf-8"), **files}
+    return {PAGE: render(page).encode("utf-8"), **files}
 
 
 def build_page(run: RunSummary) -> Page:

@@ -38,7 +38,7 @@ def check_ids(ids: Sequence[str]) -> None:
 
 def check_finished(run: RunSummary) -> None:
     """Raise UserError, with the state and how to go on, for a run that has no metrics yet."""
-    if run.values:
+    if run.values and run.record.get("outcome", "complete") is not None:  # None: trained further since its end
         return
     state, message = run.record.get("state", "not started"), run.record.get("message")
     told = f"{state}: {message}" if message and message != state else str(state)
@@ -47,7 +47,7 @@ def check_finished(run: RunSummary) -> None:
         "failed": f"It is not tried again; start a new run: visionjobs run {run.job}",
         "running": f"Wait for its end or, if nothing trains it any more, continue it: {go_on}",
     }.get(state, f"Continue it: {go_on}")
-    raise UserError(f"run {run.run} is not finished ({told}): it has no metrics to compare. {advice}")
+    raise UserError(f"run {run.run} is not finished ({told}): it has no final metrics to compare. {advice}")
 
 
 def check_comparable(runs: Sequence[RunSummary]) -> None:

@@ -28,7 +28,7 @@ ATTEMPT = {
 
 def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
     """Failures, warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
-    warnings = tuple(map(str, (*_failure(run), *(run.record.get("warnings") or ()), *_sample(run))))
+    warnings = tuple(map(str, (*_failure(run), *_earlier_end(run), *(run.record.get("warnings") or ()), *_sample(run))))
     items = (*_dropped(run), *_changes(run), *map(str, run.record.get("notes") or ()), *remarks)
     blocks: list[Block] = [Bullets(warnings, warning=True)] if warnings else []
     blocks += [Bullets(items)] if items else []
@@ -38,6 +38,11 @@ def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
 def _failure(run: RunSummary) -> Iterator[str]:
     if run.record.get("message"):
         yield f"The run stopped: {run.record['message']}"
+
+
+def _earlier_end(run: RunSummary) -> Iterator[str]:
+    if run.values and run.record.get("outcome", "complete") is None:
+        yield "The run was trained further and has not ended yet: metrics and predictions are those of its earlier end."
 
 
 def _sample(run: RunSummary) -> Iterator[str]:

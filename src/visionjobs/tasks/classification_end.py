@@ -20,6 +20,9 @@ from visionjobs.sample_images import SampleImages
 from visionjobs.spec import JobSpec
 from visionjobs.tasks.base import Completed, Ended, OnStage
 
+CHUNK = 32
+"""Images that are resized at once."""
+
 ORIGINALS = 5
 """Training images whose augmented copies are shown."""
 
@@ -56,7 +59,11 @@ def choose_samples(spec: JobSpec, predicted: Predictions, samples: Split, train:
 
 
 def _at_size(split: Split, index: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    return np.asarray(resized(torch.from_numpy(split.read(index)), size).numpy())
+    images = np.empty((len(index), *size, 3), np.uint8)
+    for start in range(0, len(index), CHUNK):  # floats of all at once would take gigabytes
+        part = slice(start, start + CHUNK)
+        images[part] = resized(torch.from_numpy(split.read(index[part])), size).numpy()
+    return images
 
 
 def _originals(train: Split) -> npt.NDArray[np.int64]:

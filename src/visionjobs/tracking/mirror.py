@@ -110,6 +110,7 @@ class WandbMirror:
         self._warn = warn
         self._writer: WriterProcess | None = None
         self._sent = 0
+        self._complete = False
 
     def go_online(self, api_key: str) -> None:
         """Start to write to the server."""
@@ -126,7 +127,9 @@ class WandbMirror:
             self._sent = len(history)
 
     def finish(self, summary: RunSummary | None, state: str, fence: Fence) -> None:
-        """Deliver the rest to the server, or write the offline run."""
+        """Deliver the rest to the server, or write the offline run. What follows a complete end does not replace it."""
+        if self._complete:
+            return
         fence()
         history = self._run.history()
         final = content.final(summary, content.read_figures(self._run)) if summary else None
@@ -136,6 +139,7 @@ class WandbMirror:
             self._writer.send(end)
             problem = self._writer.wait_until_written(COMPLETE_SECONDS if summary else INTERRUPTED_SECONDS)
             if problem is None:
+                self._complete = summary is not None
                 fence()
                 self._remove_offline_runs(keep=())
                 self.close()
@@ -143,6 +147,7 @@ class WandbMirror:
             self._go_offline(problem)
         if history:
             self._write_offline(Rows([content.epoch_row(row) for row in history]), end, fence)
+            self._complete = summary is not None
 
     def close(self) -> None:
         """End the process, if there is one."""

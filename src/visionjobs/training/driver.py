@@ -23,7 +23,7 @@ from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
 from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
 from visionjobs.training.checkpoint import list_checkpoints
-from visionjobs.training.finalise import Ending, account, finalise
+from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
 from visionjobs.training.setup import check_batch, check_precision
 from visionjobs.training.watch import Watcher, watch
@@ -68,6 +68,8 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
         check_precision(spec, bool(share.gpus))
         run = run or create_run(root, spec, dataset.manifest.model_dump_json(indent=1))
         attempt = run.claim("attempt", _info(share))
+        if run.dataset() is None:  # a run of an older version
+            attempt.write_shared("dataset.json", dataset.manifest.model_dump_json(indent=1))
         watcher.started(run, connection)
         warnings += ([warning] if warning else []) + _changes_since(run, attempt)
         for text in warnings:
@@ -82,8 +84,8 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
             threads=share.cpus,
             use_gpu=bool(share.gpus),
         )
-        _record_start(attempt, spec, warnings)
         with closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
+            _record_start(attempt, spec, warnings)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
             _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher, ending)
     return run
@@ -116,7 +118,7 @@ def _to_the_end(
         holder = attempt.run.claim("finaliser", {"attempt": attempt.number}, number=attempt.number + 1)
         finalise(holder, spec, outcome, ending)
     except KeyboardInterrupt:
-        for name in (signal.SIGINT, signal.SIGTERM):  # a second one must not break off the cleaning up
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second one must not break off the cleaning up
             signal.signal(name, signal.SIG_IGN)
         _record_end(holder, "interrupted", "interrupted", ending.mirror)
         raise
@@ -126,6 +128,7 @@ def _to_the_end(
         state = "failed" if isinstance(error, FinalError) else "interrupted"
         _record_end(holder, state, str(error) or type(error).__name__, ending.mirror)
         raise
+    tidy_up(attempt.run)
 
 
 def check_may_start(run: Run | None, spec: JobSpec) -> None:
@@ -172,6 +175,8 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
         dataset={"name": spec.data.name, "version": spec.data.version},
         created=before.get("created", now()),
         changes=changes,
+        outcome=None,  # metrics and weights that are there may be of an earlier end
+        finished=None,
         warnings=before.get("warnings", []) + warnings,
     )
 

@@ -17,7 +17,8 @@ from visionjobs.errors import UserError, nearest
 from visionjobs.models.precision import autocast
 from visionjobs.models.trained import Trained
 from visionjobs.predictions import KEY, Predictions
-from visionjobs.report.build import build_report
+from visionjobs.report.build import PAGE, build_report
+from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
 from visionjobs.runs import now
 from visionjobs.sample_images import KEY as SAMPLES
@@ -74,7 +75,7 @@ def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, tol
     name = split if own else f"{ref.manifest.name}-{ref.manifest.version}-{split}"
     store = trained.run.store.at("evaluations", name)
     told.stage("the report")
-    _write(store, trained, ref, split, completed)
+    _write(store, trained, ref, split, completed, own and split == SPLIT)
     return Evaluation(store, completed.metrics, own and split == SPLIT)
 
 
@@ -110,8 +111,8 @@ def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Comple
     return task.complete(Ended(trained.classes, split, samples, metrics, kept), told.stage)
 
 
-def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed) -> None:
-    """metrics.json last: a folder without one is no evaluation."""
+def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed, own: bool) -> None:
+    """metrics.json last: a folder without one is no evaluation. own: of the samples that published figures are of."""
     run, spec = trained.run, trained.spec
     metrics = {
         "schema": 1,
@@ -123,14 +124,18 @@ def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, complete
         "evaluated": now(),
         "metrics": completed.metrics,
     }
+    found = load_summary(run)
     summary = replace(
-        load_summary(run),
+        found,
+        spec=found.spec if own else {**found.spec, "published": {}},
         metrics=metrics,
         dataset=ref.manifest.model_dump(mode="json"),
         predictions=Predictions.from_parquet(completed.files[KEY.format(split=split)], store.address),
         samples=SampleImages.from_npz(completed.files[SAMPLES], store.address),
         embeddings={},
     )
-    for key, data in (completed.files | {f"report/{k}": v for k, v in build_report(summary).items()}).items():
+    store.delete(["metrics.json"])  # an earlier evaluation's
+    for key, data in completed.files.items():
         store.write(key, data)
+    replace_page(store.at("report"), build_report(summary), PAGE)
     store.write("metrics.json", json.dumps(metrics, indent=1, allow_nan=False))

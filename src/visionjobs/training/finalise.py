@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +17,9 @@ import torch
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import VisionjobsError
-from visionjobs.report.build import build_report
+from visionjobs.report.build import PAGE, build_report
+from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
-from visionjobs.report.summary import RunSummary
 from visionjobs.runs import Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
@@ -28,6 +29,8 @@ from visionjobs.tracking.mirror import Mirror
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.outputs import FILE, SPLIT, read_outputs
 from visionjobs.training.worker_main import Outcome
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Ending:
     mirror: Mirror
 
 
-def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) -> RunSummary:
+def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) -> None:
     """Write what stays, as the finaliser `final`. Raises SupersededError where a newer attempt holds the run.
 
     Raises VisionjobsError where the last checkpoint is damaged: metrics and weights must be of the same step.
@@ -53,14 +56,14 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
         raise VisionjobsError(
             f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
         )
-    weights = _weights(newest[1])
-    final.write_shared(f"weights/{spec.name}.pth", weights)
     attempt = run.store.at("attempts", f"{final.number - 1:04}")
     dataset = fetch(find_dataset(ending.root, spec.data.name, spec.data.version), ending.cache)
     completed = _complete(spec, dataset, attempt, outcome, ending.stage)
     for key, data in completed.files.items():
         final.write_shared(key, data)
     final.write_shared("metrics.json", json.dumps(_metrics(run, spec, completed), indent=1, allow_nan=False))
+    weights = _weights(newest[1])
+    final.write_shared(f"weights/{spec.name}.pth", weights)
     final.update_record(
         finished=now(),
         outcome="complete",
@@ -69,14 +72,19 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     )
     ending.stage("the report")
     summary = load_summary(run)
-    for key, data in build_report(summary).items():
-        final.write_shared(f"report/{key}", data)
+    replace_page(run.store.at("report"), build_report(summary), PAGE, final.check_not_superseded)
     if spec.wandb.mode != "off":
         ending.stage("wandb")
         ending.mirror.finish(summary, "complete", final.check_not_superseded)
     final.update_record(state="complete")
-    run.store.delete([f"attempts/{claim.number:04}/{FILE}" for claim in run.claims()])
-    return summary
+
+
+def tidy_up(run: Run) -> None:
+    """Delete what the workers handed over. Best effort: the run is complete, and `prune` finds what is left."""
+    try:
+        run.store.delete([f"attempts/{claim.number:04}/{FILE}" for claim in run.claims()])
+    except VisionjobsError as error:
+        log.warning("run %s is complete; its temporary files could not be deleted: %s", run.id, error)
 
 
 def _complete(spec: JobSpec, dataset: LocalDataset, attempt: Store, outcome: Outcome, stage: OnStage) -> Completed:

@@ -65,7 +65,7 @@ class _Progress:
 
     def __init__(self, attempt: Attempt, watcher: Watcher, mirror: Mirror) -> None:
         self._attempt, self._watcher, self._mirror = attempt, watcher, mirror
-        self._newest: int | None = None
+        self._newest = -1
         self._history: list[dict[str, Any]] = []
 
     def look(self) -> None:
@@ -81,5 +81,6 @@ class _Progress:
 
     def _take_rows(self, rows: list[dict[str, Any]]) -> None:
         if rows and rows[-1]["epoch"] != self._newest:
-            self._history = self._attempt.run.history()
             self._newest = rows[-1]["epoch"]
+            # without what an earlier attempt wrote of epochs that are trained anew
+            self._history = [row for row in self._attempt.run.history() if row["epoch"] <= self._newest]
