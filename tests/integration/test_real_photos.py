@@ -82,7 +82,7 @@ def test_resnets_leave_complete_folders(resnets: dict[str, Store], job: str) -> 
     assert metrics["features"]["train"]["n"] == 800
     figures = {entry.key for entry in store.at("report", "figures").entries()}
     assert {"tsne_train_2d.png", "tsne_val_2d.png", "tsne_val_3d.png"} <= figures
-    assert ("augmentation.png" in figures) == (job == "resnet_aug")
+    assert ("augmented_1.png" in figures) == (job == "resnet_aug")
 
 
 def test_predict_gives_what_evaluate_gives_for_the_same_files(photos: Project, convnet: Store, test_data: Path) -> None:
