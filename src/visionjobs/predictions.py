@@ -91,7 +91,9 @@ class Predictions:
     def from_parquet(cls, data: bytes, source: str) -> Predictions:
         """What `to_parquet` wrote. Raises UserError naming `source` for anything else."""
         try:
-            table = pq.read_table(io.BytesIO(data))
+            table = pq.read_table(
+                io.BytesIO(data), use_threads=False
+            )  # its threads would abort a process that ends soon
             metadata = table.schema.metadata or {}
             classes = tuple(json.loads(metadata[b"classes"]))
             number = {name: index for index, name in enumerate(classes)}

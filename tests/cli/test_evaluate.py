@@ -51,7 +51,9 @@ def test_the_same_split_gives_the_same_metrics(storage, evaluate) -> None:
     assert again["data"] == {"name": "tiny", "version": run.dataset()["version"]}
     assert f"{again['metrics']['accuracy']:.4f}" in ended.err
     assert "at the run's end" in ended.err
-    assert "published 0.5000" in (folder / "report" / "report.html").read_text()
+    page = (folder / "report" / "report.html").read_text()
+    assert "published 0.5000" in page
+    assert "of these samples were trained on" not in page
     after = {key: run.store.read(key) for key in before}
     assert after == before, "the run's own files stay as they are"
 
@@ -62,6 +64,9 @@ def test_every_image_of_the_dataset(evaluate) -> None:
     predicted = Predictions.from_parquet((folder / "predictions" / "all.parquet").read_bytes(), "all")
     assert len(predicted) == 60
     assert list(predicted.paths) == sorted(predicted.paths)
+    page = (folder / "report" / "report.html").read_text()
+    assert "48 of these samples were trained on" in page
+    assert "<title>tiny: all of tiny</title>" in page
     assert "at the run's end" not in ended.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ import pytest
 import typer
 import yaml
 from finished_runs import JOB, Project, make_storage
+from rich.console import Console
 
 from visionjobs.cli import reproduce
 from visionjobs.errors import StorageError
+from visionjobs.report.reproduce_page import Row
 from visionjobs.runs import Run
 
 
@@ -75,12 +78,27 @@ def test_the_run_of_the_job_file_is_taken(project: Project, visionjobs: Callable
     assert [line["run"] for line in lines] == [project.first.id] * 2
 
 
+def test_nothing_of_the_table_is_cut_at_80_columns() -> None:
+    text = "no finished run with the job's settings: tiny-1 differs in train.seed"
+    values = ("table 3", 0.5, 0.4, 0.6, -0.3, True, 12, "wildlife", "v", "r", 2, text)
+    console = Console(width=80, file=io.StringIO())
+    console.print(reproduce._table([Row("resnet_aug_of_long_name", "f1_macro", "F1", 0.8, *values)]))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "resnet_aug_of_long_name" in "".join(lines)
+    assert "difference" in "".join(lines)
+    assert "…" not in "".join(lines)
+
+
 def test_set_chooses_another_run(project: Project, visionjobs: Callable[..., Any]) -> None:
     ended = visionjobs("reproduce", "--no-run", "--set", "train.seed=1")
     assert [row["run"] for row in rows_of(ended)] == [project.second.id] * 2
     ended = visionjobs("reproduce", "--no-run", "--set", "train.seed=2")
     assert ended.status == 0
-    assert [row["state"] for row in rows_of(ended)] == ["no finished run"] * 2
+    newest = max((project.first, project.second), key=lambda run: (run.record()["finished"], run.id))
+    problem = f"no finished run with the job's settings: {newest.id} differs in train.seed"
+    assert [row["state"] for row in rows_of(ended)] == [problem] * 2
+    assert f"tiny: {problem}" in ended.err
     assert [row["ours"] for row in rows_of(ended)] == [None, None]
 
 
@@ -126,6 +144,8 @@ def test_only_runs_of_the_sample_count_with_sample(project: Project, visionjobs:
     assert (row["run"], row["dataset"]) == (project.first.id, "wildlife-sample")
     page = Path(ended.out.strip(), "reproduce.html").read_text()
     assert "is a drawn sample" in page
+    assert (row["difference"], row["published_within_interval"]) == (None, None)
+    assert "Drawn sample: figures do not compare" in ended.err
 
 
 def test_what_has_no_run_is_trained(project: Project, visionjobs: Callable[..., Any], trained: list[str]) -> None:

@@ -75,6 +75,7 @@ def test_weights_are_a_plain_state_dict(run: Path) -> None:
 
 def test_report_shows_published_beside_ours(run: Path) -> None:
     page = (run / "report" / "report.html").read_text()
+    assert "Started with train.epochs=2, train.label_smoothing=0.1: the published figures are of" in page
     assert "a made-up table, page 3" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert run.name in page
@@ -113,6 +114,8 @@ def test_runs_lists_it(run: Path, project: Project) -> None:
     (row,) = [json.loads(line) for line in listed.stdout.splitlines()]
     assert (row["run"], row["state"], row["attempts"]) == (run.name, "complete", 1)
     assert run.name in project.call("runs", "--sort", "accuracy").stderr
+    narrow = Project(project.folder, project.storage, {"COLUMNS": "80"})
+    assert run.name in narrow.call("runs").stderr, "a whole run id can be copied"
     assert project.call("runs", "--sort", "acuracy").returncode == 2
 
 

@@ -141,6 +141,11 @@ def test_names_are_escaped(make_run: MakeRun) -> None:
 def test_drawn_sample_is_told(three: list[RunSummary]) -> None:
     page = page_of([with_spec(run, "data", name="wildlife-sample") for run in three])
     assert "The dataset is a drawn sample" in page.text
+    row = page.row("few: Accuracy")
+    assert (row[1], row[3:]) == ("0.8102", ["n/a drawn sample", "n/a"])
+    assert "diamond" not in page.text
+    published = numbers_of([with_spec(run, "data", name="wildlife-sample") for run in three])["runs"][0]["published"]
+    assert (published["accuracy"]["value"], published["accuracy"]["difference"]) == (0.8102, None)
 
 
 def test_runs_with_nothing_but_metrics(make_run: MakeRun) -> None:

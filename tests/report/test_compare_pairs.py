@@ -49,6 +49,7 @@ def test_one_pair_needs_no_correction(make_run: MakeRun) -> None:
     page = page_of(runs)
     assert page.row("one - two")[1:5] == ["3", "6", "1", "2"]
     assert page.row("one - two")[6:] == ["0.1250", "0.1250"]
+    assert "test and interval may disagree" in page.text
     assert "Tested: the pair. No difference in accuracy is shown" in page.text
 
 
@@ -99,7 +100,10 @@ def test_refusals(three: list[RunSummary]) -> None:
     wildlife = {"name": "wildlife", "version": "0123"}
     cases = [
         (replace(b, metrics=other | {"task": "segmentation"}), "task is not the same: classification and segmentation"),
-        (with_spec(b, "data", name="zoo"), "dataset is not the same: wildlife version 3f9c2ab41d77 and zoo version"),
+        (
+            with_spec(b, "data", name="zoo"),
+            "dataset is not the same: wildlife version 3f9.* and zoo.*dataset: --set data.name=NAME",
+        ),
         (replace(b, dataset=wildlife), "wildlife version 3f9c2ab41d77 and wildlife version 0123.*same version: --set"),
         (replace(b, metrics=other | {"split": "train"}), "split is not the same: val and train"),
         (replace(b, predictions=rolled), "not of the same 12 and 12 samples"),
@@ -118,7 +122,7 @@ def test_refusals(three: list[RunSummary]) -> None:
     [
         ({}, r"not finished \(not started\).*Continue it: visionjobs run few --run few-2026"),
         ({"state": "interrupted", "message": "disk full"}, r"\(interrupted: disk full\).*Continue it: visionjobs run"),
-        ({"state": "interrupted", "message": "interrupted"}, r"not finished \(interrupted\): it has no metrics"),
+        ({"state": "interrupted", "message": "interrupted"}, r"not finished \(interrupted\): it has no final metrics"),
         ({"state": "running", "message": None}, r"\(running\).*Wait for its end"),
         ({"state": "failed", "message": "bad loss"}, r"\(failed: bad loss\).*start a new run: visionjobs run few$"),
     ],

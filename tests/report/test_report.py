@@ -141,6 +141,10 @@ def test_published_figures_beside_a_drawn_sample_are_marked(make_run: MakeRun) -
     spec = {**make_run(epochs=1).spec, "data": {"name": "wildlife-sample"}}
     assert "do not compare" in page_of(make_run(epochs=1, spec=spec)).text
     assert "do not compare" not in page_of(make_run(epochs=1, spec={**spec, "published": {}})).text
+    page = page_of(make_run(epochs=1, spec=spec))
+    assert page.row("Accuracy")[2:] == ["0.8102", "n/a"]
+    assert build_page(make_run(epochs=1)).tiles[0].detail.startswith("published 0.8102 (")
+    assert build_page(make_run(epochs=1, spec=spec)).tiles[0].detail == ""
 
 
 def test_a_record_may_hold_anything(make_run: MakeRun) -> None:

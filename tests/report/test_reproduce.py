@@ -101,8 +101,11 @@ def test_the_page(results: list[Reproduced], run: RunSummary) -> None:
     assert page.row("deeplab: miou")[1:] == ["0.3700", *["n/a"] * 7]
     assert "resnet_aug: failed: no <b>disk</b>" in page.text
     assert "deeplab: no finished run" in page.text
+    assert page.after("resnet_aug: Accuracy") == "Published: table 3 Failed: see the notes"
+    assert page.after("deeplab: miou") == "Published: part 2 No finished run", "the notes say no more"
+    assert "Ours as bars, published figures as diamonds" in page.text
     assert page.tiles["Jobs with a finished run"] == "1 of 3"
-    assert page.tiles["Figures reproduced"] == "2 of 5"
+    assert page.tiles["Figures measured"] == "2 of 5"
     assert len(page.images) == 1
 
 
@@ -111,11 +114,23 @@ def test_a_sample_is_told_and_not_judged(results: list[Reproduced], run: RunSumm
     page = page_of([replace(results[0], run=sample)])
     assert "resnet: the dataset wildlife-sample is a drawn sample" in page.text
     assert "Drawn sample: figures do not compare" in page.after("resnet: Accuracy")
-    assert page.row("resnet: Accuracy")[3][0] == "+"
-    assert "better" not in page.row("resnet: Accuracy")[3]
+    assert page.row("resnet: Accuracy")[3:5] == ["n/a", "n/a"]
+    assert page.tiles["Figures measured"] == "2 of 3"
+    assert "Ours as bars; no published figures" in page.text
+    row = table_rows([replace(results[0], run=sample)])[0]
+    assert (row.published, row.ours) == (0.5, run.value("accuracy"))
+    assert (row.difference, row.published_within_interval) == (None, None)
+    assert "diamonds, but none beside drawn samples" in page_of([results[0], replace(results[0], run=sample)]).text
     assert page.tiles["Largest difference"] == page.tiles["Within our interval"] == "n/a"
     assert "drawn sample" not in page_of(results).text
     assert page_of(results).tiles["Within our interval"] == "0 of 2"
+
+
+def test_runs_of_other_settings_are_told_on_the_page(results: list[Reproduced]) -> None:
+    problem = "no finished run with the job's settings: resnet-1 differs in data.size"
+    page = page_of([replace(results[2], problem=problem)])
+    assert f"deeplab: {problem}" in page.text
+    assert page.after("deeplab: miou").endswith("No finished run with the job's settings: see the notes")
 
 
 def test_another_task_adds_rows_by_its_keys_alone(make_run: MakeRun) -> None:

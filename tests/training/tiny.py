@@ -85,7 +85,7 @@ def finish(root: Store, attempt: Attempt, spec: JobSpec) -> Run:
 
 def finished_run(root: Store, *sets: str) -> Run:
     """A new run of the tiny job, finished."""
-    spec = tiny_spec(*sets)
+    spec = driver.pin_inputs(root, tiny_spec(*sets))
     return finish(root, start_attempt(root, spec), spec)
 
 

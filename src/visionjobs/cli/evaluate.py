@@ -67,7 +67,7 @@ def _table(evaluation: Evaluation, stored: dict[str, Any] | None) -> Table:
     for key, value in evaluation.metrics.items():
         if isinstance(value, float | int) or value is None:
             interval = intervals.get(key)
-            shown = "" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
+            shown = "n/a" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
             row = [key, _number(value), shown]
             table.add_row(*row, *([_number(stored.get(key))] if stored is not None else []))
     return table

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from visionjobs.cli.console import err, print_error, print_warning
 from visionjobs.cli.report import output_store, tell_page
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 FAILED = "failed: "
 """How the problem of a job begins whose training, or whose file, failed."""
+
+OTHER_SETTINGS = "no finished run with the job's settings: "
+"""How the problem of a job begins whose finished runs on its dataset are all of other settings."""
 
 MOST_TOLD = 3
 """Runs of a job that were not taken, of which it is told why: the newest."""
@@ -77,6 +80,7 @@ def reproduce(
     reproduce.html, .csv and .json; their folder's address is the last line on stdout.
     """
     from visionjobs.report.reproduce import PAGE, build_reproduction, table_rows
+    from visionjobs.report.reproduce_page import SAMPLE
 
     if new and no_run:
         raise UserError("--new and --no-run do not go together: one trains every job, the other none")
@@ -94,7 +98,13 @@ def reproduce(
         return run_new(settings, root, job, sets or [], sample)
 
     results = [_reproduce(one, finished, sample, train) for one in wanted]
-    err.print(_table(table_rows(results)))
+    rows = table_rows(results)
+    err.print(_table(rows))
+    for result in results:
+        if result.problem.startswith(OTHER_SETTINGS):
+            err.print(f"{result.job}: {result.problem}", soft_wrap=True, markup=False)
+    if any(row.of_sample for row in rows):
+        err.print(f"{SAMPLE}: the published ones are of real data", soft_wrap=True)
     replace_page(store, build_reproduction(results, now()), PAGE)
     tell_page(store, PAGE)
     failed = [result.job for result in results if result.problem.startswith(FAILED)]
@@ -162,35 +172,45 @@ def _reproduce(
     name, task = one.spec.name, one.spec.task
     published = one.spec.model_dump(mode="json")["published"]
     try:
-        run = _newest(one.spec, finished, sample) or train(one.job)
+        run, problem = _newest(one.spec, finished, sample)
+        run = run or train(one.job)
         summary = load_summary(run) if run is not None else None
     except VisionjobsError as error:
         print_error(f"{name}: {error}")
         return Reproduced(name, task, published, None, FAILED + " ".join(str(error).split()))
-    return Reproduced(name, task, published, summary, "" if summary else "no finished run")
+    return Reproduced(name, task, published, summary, "" if summary else problem)
 
 
-def _newest(spec: JobSpec, finished: Sequence[Finished], sample: bool) -> Run | None:
-    """The newest run of the job on its dataset with its settings; those newer ones that have others are told."""
+def _newest(spec: JobSpec, finished: Sequence[Finished], sample: bool) -> tuple[Run | None, str]:
+    """The newest run of the job on its dataset with its settings, or None and why there is none.
+
+    Newer ones that have other settings are told.
+    """
     from visionjobs.report.reproduce import differing
 
     wanted = flatten(spec.model_dump(mode="json"))
     if sample:
         wanted |= {"data.name": f"{SAMPLES[spec.task]}{SAMPLE_SUFFIX}", "data.version": "newest"}
     same_data = [one for one in finished if (one.job, one.settings["data.name"]) == (spec.name, wanted["data.name"])]
+    problem = "no finished run"
     for passed, one in enumerate(same_data):
         changed = differing(wanted, one.settings)
         if not changed:
             err.print(f"{spec.name}: taking run {one.run.id}", soft_wrap=True)
-            return one.run
+            return one.run, ""
+        if passed == 0:
+            problem = f"{OTHER_SETTINGS}{one.run.id} differs in {', '.join(changed)}"
         if passed < MOST_TOLD:
             told = ", ".join(f"{key}: {old} in the job, {new} in the run" for key, (old, new) in changed.items())
             err.print(f"{spec.name}: run {one.run.id} is not taken ({told})", soft_wrap=True, markup=False)
-    return None
+    return None, problem
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table("job", "metric", "published", "ours", "interval", "difference", "state")
+    heads = ("job", "metric", "published", "ours", "interval", "difference", "state")
+    whole = ("job", "difference")
+    columns = (Column(head, no_wrap=head in whole, overflow="fold") for head in heads)
+    table = Table(*columns, show_edge=False, pad_edge=False)  # all of it within 80 columns
     for row in rows:
         table.add_row(*map(escape, _cells(row)))
     return table

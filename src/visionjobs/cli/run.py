@@ -56,7 +56,11 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
             manifest = ensure_sample(SAMPLES[spec.task], root, on_progress).manifest
         data = spec.data.model_copy(update={"name": manifest.name, "version": manifest.version})
         spec = spec.model_copy(update={"data": data})
-    return _train(settings, root, spec, None, job)
+    notes = []
+    if sets and spec.published:
+        given = ", ".join(sets)
+        notes = [f"Started with {given}: the published figures are of the job file's own settings."]
+    return _train(settings, root, spec, None, job, notes)
 
 
 def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id: str) -> Run:
@@ -66,7 +70,7 @@ def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id
         raise UserError(f'run {run_id} is of job "{stored.name}", not of "{Path(job).stem}"')
     spec = continued_spec(stored, sets, run_id)
     _tell_of_changed_file(settings, job, existing.spec())
-    return _train(settings, root, spec, existing, job)
+    return _train(settings, root, spec, existing, job, [])
 
 
 def _tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
@@ -96,12 +100,13 @@ def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
     return spec
 
 
-def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None, job: str) -> Run:
+def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None, job: str, notes: list[str]) -> Run:
     from visionjobs.training.driver import pin_inputs, train_run
 
     with RunView(err) as view:
         try:
-            return train_run(settings, root, spec if existing else pin_inputs(root, spec), existing, view.watcher())
+            pinned = spec if existing else pin_inputs(root, spec)
+            return train_run(settings, root, pinned, existing, view.watcher(), notes)
         except KeyboardInterrupt:
             how = f" Continue with: visionjobs run {job} --run {view.run_id}" if view.run_id else ""
             print_error(f"Interrupted.{how}")

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
 from visionjobs.cli.console import err, out, print_warning
 from visionjobs.errors import UserError
@@ -43,13 +44,14 @@ def list_runs(
             out.print(json.dumps(row), markup=False)
         return
     shown = sort if sort not in ("date", "job") else "accuracy"
-    table = Table("run", "job", "dataset", "state", "epochs", "attempts", "created", shown)
+    # 80 columns hold a whole run id, which is what people copy and which begins with job and time; --json has all
+    whole = [Column(title, no_wrap=True) for title in ("run", "state", "epochs", shown)]
+    table = Table(*whole, Column("dataset", overflow="fold"), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         value = row["metrics"].get(shown)
         table.add_row(
-            row["run"], row["job"], row["dataset"], row["state"], str(row["epochs"]), str(row["attempts"]),
-            row["created"][:16].replace("T", " "), "n/a" if value is None else f"{value:.4f}",
-        )  # fmt: skip
+            row["run"], row["state"], str(row["epochs"]), "n/a" if value is None else f"{value:.4f}", row["dataset"]
+        )
     err.print(table if rows else f"There are no such runs in {root.address}.")
 
 

@@ -68,7 +68,7 @@ class LocalDataset:
     def __init__(self, manifest: Manifest, folder: Path) -> None:
         self.manifest = manifest
         self.folder = folder
-        self._index = pq.read_table(folder / INDEX)
+        self._index = pq.read_table(folder / INDEX, use_threads=False)
         self._shards: list[npt.NDArray[np.uint8]] = [
             np.load(folder / shard.file, mmap_mode="r").view(np.ndarray) for shard in manifest.shards
         ]

@@ -50,4 +50,10 @@ def build_page(run: RunSummary) -> Page:
         *task.sections(run),
         provenance(run),
     )
-    return Page(run.job, subtitle, task.tiles(run), tuple(section for section in sections if section is not None))
+    evaluated = f": {run.metrics['split']} of {run.measured_on[0]}" if "evaluated" in run.metrics else ""
+    return Page(
+        f"{run.job}{evaluated}",
+        subtitle,
+        task.tiles(run),
+        tuple(section for section in sections if section is not None),
+    )

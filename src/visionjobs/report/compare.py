@@ -18,6 +18,7 @@ from visionjobs.report.compare_pairs import check_same_samples, compare_pairs, p
 from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
 from visionjobs.report.html import render
 from visionjobs.report.overfitting import accuracy_gap, loss_gap
+from visionjobs.report.results import published_difference
 from visionjobs.report.summary import RunSummary, as_number
 
 PAGE = "compare.html"
@@ -60,8 +61,10 @@ def check_comparable(runs: Sequence[RunSummary]) -> None:
             f"run {first.run}: no comparison is known for the task {task_name(first)!r}; known: {', '.join(TASKS)}"
         )
     for run in runs[1:]:
+        same_name = dataset_of(first)[0] == dataset_of(run)[0]
+        on_same = "version: --set data.version=VERSION" if same_name else "dataset: --set data.name=NAME"
         _same(first, run, "task", task_name, "compare runs of one task")
-        _same(first, run, "dataset", _dataset, "train both jobs on the same version: --set data.version=VERSION")
+        _same(first, run, "dataset", _dataset, f"train both jobs on the same {on_same}")
         _same(first, run, "split", evaluated_split, "compare runs that were evaluated on the same split")
     check_same_samples(runs)
 
@@ -127,7 +130,7 @@ def _run_values(compared: Compared, run: RunSummary) -> dict[str, Any]:
 def _published(run: RunSummary) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for key, figure in run.published.items():
         ours, theirs = run.value(key), as_number(figure.get("value"))
-        difference = None if ours is None or theirs is None else ours - theirs
+        difference = published_difference(run, key)
         yield key, {"value": theirs, "source": figure.get("source"), "ours": ours, "difference": difference}
 
 

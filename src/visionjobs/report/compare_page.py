@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.compare_figures import Curve, Score, class_scores, run_curves, score_bars
 from visionjobs.report.compare_pairs import breakable, interval_line, pairs_section
 from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
 from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, plain, signed
 from visionjobs.report.overfitting import accuracy_gap, loss_gap
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
-from visionjobs.report.results import difference_cell, interval, percent_level
+from visionjobs.report.results import interval, of_sample, percent_level, published_cell
 from visionjobs.report.summary import RunSummary, as_number
 from visionjobs.report.task import CurveFigure, Metric
 
@@ -81,7 +80,7 @@ def _within_a_line(title: str) -> str:
 
 def _notes(compared: Compared) -> Section | None:
     first = compared.runs[0]
-    if compared.task.samples(first) and not dataset_of(first)[0].endswith(SAMPLE_SUFFIX):
+    if compared.task.samples(first) and not of_sample(first):
         return None
     text = "The dataset is a drawn sample: its figures say nothing of real data, and published ones do not compare."
     if not compared.task.samples(first):
@@ -106,7 +105,7 @@ def _results(compared: Compared) -> Section:
     table = Table("Results", _run_column(compared, tuple(metric.title for metric in metrics)), tuple(rows))
     main = metrics[0]
     scores = [
-        Score(label, run.value(main.key), run.interval(main.key), _published_value(run, main.key))
+        Score(label, run.value(main.key), run.interval(main.key), _comparable(run, main.key))
         for run, label in zip(compared.runs, compared.labels, strict=True)
     ]
     level = percent_level(compared.runs[0])
@@ -126,6 +125,11 @@ def _cell(value: float | None, is_best: bool, details: tuple[str, ...] = ()) -> 
 
 def _published_value(run: RunSummary, key: str) -> float | None:
     return as_number(run.published.get(key, {}).get("value"))
+
+
+def _comparable(run: RunSummary, key: str) -> float | None:
+    """The published figure, None for a drawn sample."""
+    return None if of_sample(run) else _published_value(run, key)
 
 
 def _if_published(scores: list[Score]) -> str:
@@ -161,13 +165,12 @@ def _published(compared: Compared) -> Section | None:
 def _published_row(compared: Compared, run: RunSummary, prefix: str, key: str) -> tuple[Cell, ...]:
     metric = {metric.key: metric for metric in compared.task.metrics}.get(key)
     ours, theirs, ends = run.value(key), _published_value(run, key), run.interval(key)
-    difference = None if ours is None or theirs is None else ours - theirs
     return (
         Cell(f"{prefix}{metric.title if metric else key}", (f"Published: {plain(run.published[key].get('source'))}",)),
         Cell(decimal(theirs)),
         Cell(decimal(ours), interval_line(ends)),
-        difference_cell(difference, metric.higher_is_better) if metric else Cell(signed(difference)),
-        Cell(plain(lies_within(theirs, ends))),
+        published_cell(run, key, metric.higher_is_better if metric else None),
+        Cell(plain(lies_within(_comparable(run, key), ends))),
     )
 
 

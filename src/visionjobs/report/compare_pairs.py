@@ -35,8 +35,9 @@ METHOD = (
 DIFFERENCE = (
     "Difference: accuracy of the first run less that of the second and, small, its 95 % percentile bootstrap interval "
     f"({RESAMPLES:,} resamples of the samples, the same for both runs; Efron and Tibshirani 1993, An Introduction to "
-    "the Bootstrap, chapter 13). Neither test nor interval tells how another training of the same jobs, with other "
-    "random draws, would have come out."
+    "the Bootstrap, chapter 13). Where a difference is barely shown, or barely not, test and interval may disagree: "
+    "the test is exact and conservative, the interval approximate and without Holm's correction. Neither test nor "
+    "interval tells how another training of the same jobs, with other random draws, would have come out."
 )
 
 

@@ -44,7 +44,8 @@ def features(run: RunSummary) -> Section | None:
     if not drawn and not numbers:
         return None
     blocks: list[Block] = [Text(_lead(numbers, bool(drawn)))]
-    blocks += [Gallery(drawn)] if drawn else []
+    # two side by side: in three columns their marks and legends are too small
+    blocks += [Gallery(drawn[start : start + 2]) for start in range(0, len(drawn), 2)]
     rows = tuple(_rows(numbers))
     if rows:
         columns = ("Split", "Space"), ("Samples", "Silhouette", "k-NN accuracy")

@@ -28,7 +28,12 @@ ATTEMPT = {
 
 def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
     """Failures, warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
-    warnings = tuple(map(str, (*_failure(run), *_earlier_end(run), *(run.record.get("warnings") or ()), *_sample(run))))
+    warnings = tuple(
+        map(
+            str,
+            (*_failure(run), *_earlier_end(run), *_trained_on(run), *(run.record.get("warnings") or ()), *_sample(run)),
+        )
+    )
     items = (*_dropped(run), *_changes(run), *map(str, run.record.get("notes") or ()), *remarks)
     blocks: list[Block] = [Bullets(warnings, warning=True)] if warnings else []
     blocks += [Bullets(items)] if items else []
@@ -43,6 +48,15 @@ def _failure(run: RunSummary) -> Iterator[str]:
 def _earlier_end(run: RunSummary) -> Iterator[str]:
     if run.values and run.record.get("outcome", "complete") is None:
         yield "The run was trained further and has not ended yet: metrics and predictions are those of its earlier end."
+
+
+def _trained_on(run: RunSummary) -> Iterator[str]:
+    """Of an evaluation (training/evaluate.py) on what the model knows."""
+    own = (str(run.setting("data.name")), str(run.setting("data.version")))
+    counts, split = run.dataset.get("counts") or {}, run.metrics.get("split")
+    if run.values and run.measured_on == own and split in ("train", "all"):
+        known = count(sum((counts.get("train") or {}).values()))
+        yield f"{known} of these samples were trained on: the figures do not tell how the model does on new ones."
 
 
 def _sample(run: RunSummary) -> Iterator[str]:

@@ -18,6 +18,7 @@ from visionjobs.report.compare_page import lies_within
 from visionjobs.report.compare_runs import dataset_of
 from visionjobs.report.html import render
 from visionjobs.report.reproduce_page import Reproduced, Row, metric_of, samples_of
+from visionjobs.report.results import of_sample
 from visionjobs.report.summary import as_number
 
 PAGE = "reproduce.html"
@@ -79,6 +80,7 @@ def _rows(result: Reproduced) -> Iterator[Row]:
         ours = run.value(key) if run and key else None
         theirs = as_number(figure.get("value"))
         ends = run.interval(key) if run and key else None
+        comparable = theirs if run and not of_sample(run) else None
         metric = metric_of(result.task, key)
         yield Row(
             job=result.job,
@@ -89,8 +91,8 @@ def _rows(result: Reproduced) -> Iterator[Row]:
             ours=ours,
             interval_low=ends[0] if ends else None,
             interval_high=ends[1] if ends else None,
-            difference=None if ours is None or theirs is None else ours - theirs,
-            published_within_interval=lies_within(theirs, ends),
+            difference=None if ours is None or comparable is None else ours - comparable,
+            published_within_interval=lies_within(comparable, ends),
             samples=samples_of(run) if run else None,
             dataset=dataset,
             version=version,

@@ -35,7 +35,8 @@ class Reproduced:
 class Row:
     """One published figure and ours. None is what does not exist; metric is None for a job file that cannot be read.
 
-    interval_*: our confidence interval; difference: ours less published; samples: evaluated ones.
+    interval_*: our confidence interval; difference: ours less published, None for a drawn sample, as is
+    published_within_interval; samples: evaluated ones.
     """
 
     job: str
@@ -96,13 +97,13 @@ def build_page(results: Sequence[Reproduced], rows: Sequence[Row], created: str)
 
 def _tiles(results: Sequence[Reproduced], rows: Sequence[Row]) -> Iterator[Tile]:
     yield Tile("Jobs with a finished run", f"{sum(result.run is not None for result in results)} of {len(results)}")
-    measured = [row for row in rows if row.difference is not None]
-    yield Tile("Figures reproduced", f"{len(measured)} of {len(rows)}", "measured by a finished run")
-    real = [row for row in measured if not row.of_sample]
-    judged = [row.published_within_interval for row in real if row.published_within_interval is not None]
+    measured = sum(row.ours is not None for row in rows)
+    yield Tile("Figures measured", f"{measured} of {len(rows)}", "by a finished run")
+    judged = [row.published_within_interval for row in rows if row.published_within_interval is not None]
     inside = f"{sum(judged)} of {len(judged)}" if judged else NOT_AVAILABLE
     yield Tile("Within our interval", inside, "published figures, real data")
-    largest = max(real, key=lambda row: abs(row.difference or 0.0), default=None)
+    compared = [row for row in rows if row.difference is not None]
+    largest = max(compared, key=lambda row: abs(row.difference or 0.0), default=None)
     value, whose = (signed(largest.difference), _name(largest)) if largest else (NOT_AVAILABLE, "")
     yield Tile("Largest difference", value, whose)
 
@@ -147,21 +148,25 @@ def _table(results: Sequence[Reproduced], rows: Sequence[Row]) -> Section:
     if drawn:
         scores = [Score(_name(row), row.ours, row.interval, None if row.of_sample else row.published) for row in drawn]
         png = score_bars(scores, "value", f"{level} confidence interval", by_run=False)
-        blocks.append(Gallery((Figure("published_and_ours", png, "Ours as bars, published figures as diamonds"),)))
+        blocks.append(Gallery((Figure("published_and_ours", png, _caption(drawn)),)))
     return Section("figures", "Published and ours", tuple(blocks))
+
+
+def _caption(drawn: Sequence[Row]) -> str:
+    if all(row.of_sample for row in drawn):
+        return "Ours as bars; no published figures, since they do not compare with those of drawn samples"
+    but = ", but none beside drawn samples" if any(row.of_sample for row in drawn) else ""
+    return f"Ours as bars, published figures as diamonds{but}"
 
 
 def _cells(row: Row, metric: Metric | None) -> tuple[Cell, ...]:
     details = [f"Published: {row.source}"] if row.source else []
-    if row.run is None:
-        details += ["No finished run: see the notes"]
-    elif row.state != "complete":
-        details += [f"{row.state[0].upper()}{row.state[1:]}"]
+    if row.state != "complete":
+        told, _, why = row.state.partition(": ")
+        details += [f"{told[0].upper()}{told[1:]}{': see the notes' if why else ''}"]
     details += [SAMPLE] if row.of_sample else []
     version = (f"version {row.version}",) if row.version else ()
-    difference = Cell(signed(row.difference))
-    if metric and not row.of_sample:
-        difference = difference_cell(row.difference, metric.higher_is_better)
+    difference = difference_cell(row.difference, metric.higher_is_better) if metric else Cell(signed(row.difference))
     return (
         Cell(breakable(_name(row)), tuple(details)),
         Cell(decimal(row.published)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.formatting import MINUS, NOT_AVAILABLE, count, decimal, plain, signed
 from visionjobs.report.page import Cell, Column, Section, Table, Text, Tile, Tone
 from visionjobs.report.summary import RunSummary, as_number
@@ -63,16 +64,33 @@ def interval(run: RunSummary, key: str) -> tuple[str, ...]:
 
 def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
     ours, published = run.value(metric.key), run.published.get(metric.key, {})
-    theirs = as_number(published.get("value"))
     source = (f"Published: {published['source']}",) if published.get("source") else ()
     definition = (metric.definition,) if metric.definition else ()
-    difference = None if ours is None or theirs is None else ours - theirs
     return (
         Cell(metric.title, (*definition, *source)),
         Cell(decimal(ours), interval(run, metric.key)),
-        Cell(decimal(theirs)),
-        difference_cell(difference, metric.higher_is_better),
+        Cell(decimal(as_number(published.get("value")))),
+        published_cell(run, metric.key, metric.higher_is_better),
     )
+
+
+def of_sample(run: RunSummary) -> bool:
+    """Whether the run was trained or measured on a drawn sample: published figures, of real data, do not compare."""
+    return any(str(name).endswith(SAMPLE_SUFFIX) for name in (run.setting("data.name"), run.measured_on[0]))
+
+
+def published_difference(run: RunSummary, key: str) -> float | None:
+    """Ours less the published figure; None without one of them, and for a drawn sample."""
+    ours, theirs = run.value(key), as_number(run.published.get(key, {}).get("value"))
+    return None if ours is None or theirs is None or of_sample(run) else ours - theirs
+
+
+def published_cell(run: RunSummary, key: str, higher_is_better: bool | None) -> Cell:
+    """The difference to the published figure; None: whether higher is better is not known."""
+    if run.published.get(key) and of_sample(run):
+        return Cell(NOT_AVAILABLE, ("drawn sample",))
+    difference = published_difference(run, key)
+    return Cell(signed(difference)) if higher_is_better is None else difference_cell(difference, higher_is_better)
 
 
 def difference_cell(difference: float | None, higher_is_better: bool) -> Cell:
@@ -85,7 +103,7 @@ def difference_cell(difference: float | None, higher_is_better: bool) -> Cell:
 
 
 def metric_tile(run: RunSummary, key: str, label: str) -> Tile:
-    """A metric for the headline, with its interval and the published figure below."""
-    ours, theirs = run.value(key), as_number(run.published.get(key, {}).get("value"))
-    beside = "" if ours is None or theirs is None else f"published {decimal(theirs)} ({signed(ours - theirs)})"
-    return Tile(label, decimal(ours), beside, interval(run, key))
+    """A metric for the headline, with its interval and, where it compares, the published figure below."""
+    difference, theirs = published_difference(run, key), as_number(run.published.get(key, {}).get("value"))
+    beside = "" if difference is None else f"published {decimal(theirs)} ({signed(difference)})"
+    return Tile(label, decimal(run.value(key)), beside, interval(run, key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -47,9 +47,12 @@ def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
     return spec.model_copy(update={"data": data, "model": model})
 
 
-def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher) -> Run:
+def train_run(
+    settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher, notes: Sequence[str] = ()
+) -> Run:
     """Train `spec` as a new run, or as the next attempt of `run`. Returns the run when it is complete.
 
+    notes: sentences for the record and the report.
     Everything that can be checked is checked before the run folder is made. Raises FinalError for a failure that
     would repeat, other VisionjobsErrors for one after which the run may be continued.
     """
@@ -85,7 +88,7 @@ def train_run(settings: Settings, root: Store, spec: JobSpec, run: Run | None, w
             use_gpu=bool(share.gpus),
         )
         with closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
-            _record_start(attempt, spec, warnings)
+            _record_start(attempt, spec, warnings, notes)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
             _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher, ending)
     return run
@@ -161,7 +164,7 @@ def check_may_start(run: Run | None, spec: JobSpec) -> None:
         )
 
 
-def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
+def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str], notes: Sequence[str] = ()) -> None:
     before = attempt.run.record()
     changes = {key: list(pair) for key, pair in differences(attempt.run.spec(), spec).items()}
     attempt.update_record(
@@ -178,6 +181,7 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str]) -> None:
         outcome=None,  # metrics and weights that are there may be of an earlier end
         finished=None,
         warnings=before.get("warnings", []) + warnings,
+        notes=[*before.get("notes", []), *notes],
     )
 
 
