@@ -53,7 +53,7 @@ def test_unknown_run_names_the_nearest(root: Store, run: Run) -> None:
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", "X", ".."])
 def test_a_run_id_cannot_leave_the_folder(root: Store, run_id: str) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=f'There is no run "{re.escape(run_id)}" in {root.address}'):
         open_run(root, run_id)
 
 

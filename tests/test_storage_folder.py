@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from visionjobs.errors import ObjectExistsError, StorageError, UserError
+from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError
 from visionjobs.storage import TEMPORARY, open_store
 
 
@@ -92,6 +92,17 @@ def test_an_object_cannot_take_the_place_of_a_folder(tmp_path: Path, if_absent: 
         store.write("a/b/c", "y", if_absent=if_absent)
     assert [entry.key for entry in store.entries()] == ["a/b"]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b"]
+
+
+def test_where_nothing_can_be_written_nothing_is_missing(tmp_path: Path):
+    (tmp_path / "source").write_text("x")
+    store = open_store("/proc/x")
+    for use in (store.probe, lambda: store.write("b", "y"), lambda: store.upload({"b": tmp_path / "source"})):
+        with pytest.raises(UserError, match=r"/proc/x/.*: (nothing can be written here|not permitted)") as no:
+            use()
+        assert not isinstance(no.value, MissingObjectError)
+    with pytest.raises(MissingObjectError, match="/proc/x/b: there is no such file"):
+        store.read("b")
 
 
 def test_too_long_a_name_is_the_users_to_change(tmp_path: Path):

@@ -173,12 +173,13 @@ def create_run(root: Store, spec: JobSpec, dataset: str) -> Run:
 
 def open_run(root: Store, run_id: str) -> Run:
     """An existing run by its id. Raises UserError with the nearest id."""
-    run = Run(run_id, root.at("runs", run_id))
-    if not RUN_ID.match(run_id) or not run.store.exists("spec.yaml"):
-        known = run_ids(root)
-        hint = nearest(run_id, known) or (" `visionjobs runs` lists them." if known else " There are no runs there.")
-        raise UserError(f'There is no run "{run_id}" in {root.address}.{hint}')
-    return run
+    if RUN_ID.match(run_id):  # else it might not even name a folder
+        run = Run(run_id, root.at("runs", run_id))
+        if run.store.exists("spec.yaml"):
+            return run
+    known = run_ids(root)
+    hint = nearest(run_id, known) or (" `visionjobs runs` lists them." if known else " There are no runs there.")
+    raise UserError(f'There is no run "{run_id}" in {root.address}.{hint}')
 
 
 def run_ids(root: Store) -> list[str]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
+from visionjobs.errors import StorageError, UserError, VisionjobsError
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes just transferred, from any thread; negative where a part has to be sent again."""
@@ -145,11 +145,12 @@ def checked_key(key: str) -> str:
 
 
 def explain_os_error(error: OSError, address: str) -> VisionjobsError:
-    """What a failed file operation at `address` means for a person."""
+    """What a failed file operation at `address` means for a person. A file to read that is not there is no part of it:
+    who opens one tells."""
     reason = error.strerror or str(error)
     match error.errno:
         case errno.ENOENT:
-            return MissingObjectError(f"{address}: there is no such file")
+            return UserError(f"{address}: nothing can be written here ({reason}); choose another folder")
         case errno.ENOSPC | errno.EDQUOT:
             return StorageError(f"{address}: the disk or its quota is full; free some space and continue")
         case errno.EACCES | errno.EPERM | errno.EROFS:

@@ -99,6 +99,20 @@ def test_an_unreadable_image_among_good_ones(project: Project, predict: Callable
     assert Path("out/rejects.csv").read_text().splitlines()[1].startswith("[b]bad.png,")
 
 
+def test_the_sheet_counts_what_is_predicted(project: Project, predict: Callable[..., Any]) -> None:
+    Path("bad.png").write_text("no image")
+    images = [project.photos / f"fox/{number:02}.png" for number in range(3)]
+    assert predict("bad.png", *images, "--out", "with").status == 1
+    assert predict(*images, "--out", "without").status == 0
+    assert Path("with/contact-sheet-001.png").read_bytes() == Path("without/contact-sheet-001.png").read_bytes()
+
+
+def test_outside_a_terminal_there_is_no_bar(project: Project, predict: Callable[..., Any]) -> None:
+    assert predict(project.photos / "fox/00.png").err.startswith("accuracy")
+    Path("bad.png").write_text("no image")
+    assert predict("bad.png").err.startswith("error: no image can be used")
+
+
 def test_more_images_than_the_sheets_show(project: Project, predict: Callable[..., Any]) -> None:
     Path("many").mkdir()
     for number in range(SHEETS * PER_SHEET + 1):

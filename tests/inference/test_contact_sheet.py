@@ -60,20 +60,24 @@ def test_a_sheet_has_as_many_rows_as_it_needs() -> None:
 @pytest.mark.parametrize(
     ("images", "sheets"), [(1, 1), (PER_SHEET, 1), (PER_SHEET + 1, 2), (PER_SHEET * SHEETS + 9, SHEETS)]
 )
-def test_sheets_are_drawn_as_they_fill_up_to_a_limit(tmp_path: Path, images: int, sheets: int) -> None:
-    book = ContactSheets(tmp_path, "run", images)
+def test_sheets_are_drawn_up_to_a_limit(tmp_path: Path, images: int, sheets: int) -> None:
+    book = ContactSheets(tmp_path, "run")
     added = 0
     for _ in range(images):
         if book.wanted:
             book.add(thumbnail())
             added += 1
-    book.finish()
+    book.finish(images)
     assert added == min(images, PER_SHEET * SHEETS)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"contact-sheet-{number:03}.png" for number in range(1, sheets + 1)]
     for name in names:
         with Image.open(tmp_path / name) as image:
             image.load()
+    shown = min(images, PER_SHEET)
+    with Image.open(tmp_path / names[0]) as image:
+        expected = sheet(f"run: images 1 to {shown} of {images}", [thumbnail()] * shown)
+        assert np.array_equal(np.asarray(image), np.asarray(expected))
 
 
 @pytest.mark.parametrize(("width", "height"), [(4000, 3000), (300, 900), (1, 5000), (2, 2)])

@@ -58,6 +58,7 @@ def test_an_empty_folder_is_filled_and_a_linked_one_too(tmp_path: Path) -> None:
         ("full", "full: is there already, and not empty; name a new folder"),
         ("file", "file: is there already, and no folder"),
         ("file/out", "file/out: cannot be a file here"),
+        ("/proc/out", "/proc/out: (nothing can be written here|not permitted)"),
         ("n" * 300, "File name too long"),
     ],
 )
@@ -88,6 +89,6 @@ def test_a_folder_that_was_filled_meanwhile_is_not_replaced(tmp_path: Path) -> N
 
 
 def test_a_failed_write_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"), new_folder(tmp_path / "out") as folder:
+    with pytest.raises(UserError, match="nothing can be written here"), new_folder(tmp_path / "out") as folder:
         (folder / "missing/x.txt").write_text("x")
     assert everything(tmp_path) == []

@@ -151,7 +151,7 @@ def test_an_answer_that_is_not_finite_is_no_prediction(finished, tmp_path: Path)
 def test_ctrl_c_leaves_nothing(finished, tmp_path: Path) -> None:
     def interrupt(done: int) -> None:
         if done == 50:
-            assert len(list(tmp_path.rglob("contact-sheet-001.png"))) == 1  # something was written by now
+            assert len(list(tmp_path.rglob("predictions.csv"))) == 1  # something was written by now
             raise KeyboardInterrupt
 
     found = find_images([str(finished.photos)])

@@ -94,8 +94,11 @@ def test_links_that_lead_nowhere_and_linked_folders_are_rejected_by_name(photos:
     (photos / "gone.jpg").symlink_to(photos / "nothing")
     (photos / "gone.txt").symlink_to(photos / "nothing")
     (photos / "fox/linked").symlink_to(photos / "bear")
+    for loop in ("loop", "fox/loop.jpg"):
+        (photos / loop).symlink_to(photos / loop)
     found = find_images(["photos"])
-    assert [reject.path for reject in found.rejects] == ["photos/fox/linked", "photos/gone.jpg"]
+    rejects = ["photos/fox/linked", "photos/fox/loop.jpg", "photos/gone.jpg", "photos/loop"]
+    assert [reject.path for reject in found.rejects] == rejects
     assert len(found.images) == 4
     assert found.skipped == 6
 

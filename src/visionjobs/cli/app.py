@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from visionjobs import __version__
 from visionjobs.cli import (
@@ -35,8 +36,20 @@ EXIT_STATUSES = (
     "5 superseded by a newer attempt; 130 interrupted."
 )
 
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Typer itself ends an interrupted command with 130 as well, but without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print_error("Interrupted.")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="visionjobs",
+    cls=_Verbs,
     help="Computer-vision training jobs, the same on a laptop, on one GPU and on a Kubernetes cluster.",
     epilog=EXIT_STATUSES,
     no_args_is_help=True,

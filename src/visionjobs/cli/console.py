@@ -51,7 +51,7 @@ def counting_progress() -> Progress:
     """Progress over countable things (files, steps)."""
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=err,
+        TimeRemainingColumn(), console=err, disable=not err.is_terminal,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def byte_progress() -> Progress:
     """Progress over bytes (transfers)."""
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        TimeRemainingColumn(), console=err,
+        TimeRemainingColumn(), console=err, disable=not err.is_terminal,
     )  # fmt: skip
 
 

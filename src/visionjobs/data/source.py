@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,16 +76,24 @@ class FolderSource(Source):
         for entry in entries:
             path = below + entry.name
             readable = path.encode("utf-8", "backslashreplace").decode()
-            if entry.is_dir(follow_symlinks=not below):
+            if _is(entry.is_dir, follow_symlinks=not below):
                 if not below:
                     into.folders.append(readable)
                 self._walk(f"{path}/", into)
             elif readable != path:
                 into.rejects.append(Reject(readable, "its name is not valid UTF-8 text"))
-            elif entry.is_file():
+            elif _is(entry.is_file):
                 into.files.append(path)
             else:
                 into.rejects.append(Reject(path, "not a file: a broken link, a link to a folder or a device"))
+
+
+def _is(kind: Callable[..., bool], **how: bool) -> bool:
+    """DirEntry.is_dir or is_file, False where a link leads in a circle or to where nobody may look."""
+    try:
+        return kind(**how)
+    except OSError:
+        return False
 
 
 class StoreSource(Source):

@@ -45,32 +45,28 @@ class Thumbnail:
 
 
 class ContactSheets:
-    """`contact-sheet-001.png` and so on in `folder`, of the first SHEETS * PER_SHEET images, drawn as they come."""
+    """`contact-sheet-001.png` and so on in `folder`, of the first SHEETS * PER_SHEET images: 20 MB of thumbnails,
+    kept to the end, as only then it is known of how many images they are the first."""
 
-    def __init__(self, folder: Path, title: str, images: int) -> None:
-        self._folder, self._title, self._images = folder, title, images
-        self._waiting: list[Thumbnail] = []
-        self._sheets = 0
+    def __init__(self, folder: Path, title: str) -> None:
+        self._folder, self._title = folder, title
+        self._thumbnails: list[Thumbnail] = []
 
     @property
     def wanted(self) -> bool:
         """Whether there is room for one more."""
-        return self._sheets < SHEETS
+        return len(self._thumbnails) < SHEETS * PER_SHEET
 
     def add(self, thumbnail: Thumbnail) -> None:
         """Show one more image, after those before it."""
-        self._waiting.append(thumbnail)
-        if len(self._waiting) == PER_SHEET:
-            self.finish()
+        self._thumbnails.append(thumbnail)
 
-    def finish(self) -> None:
-        """Draw what is waiting."""
-        if self._waiting:
-            first = self._sheets * PER_SHEET + 1
-            heading = f"{self._title}: images {first} to {first + len(self._waiting) - 1} of {self._images:,}"
-            self._sheets += 1
-            sheet(heading, self._waiting).save(self._folder / f"contact-sheet-{self._sheets:03}.png")
-            self._waiting = []
+    def finish(self, predicted: int) -> None:
+        """Draw them all. predicted: images that might have been added, had there been room."""
+        for number, start in enumerate(range(0, len(self._thumbnails), PER_SHEET), 1):
+            shown = self._thumbnails[start : start + PER_SHEET]
+            heading = f"{self._title}: images {start + 1} to {start + len(shown)} of {predicted:,}"
+            sheet(heading, shown).save(self._folder / f"contact-sheet-{number:03}.png")
 
 
 def thumbnail_pixels(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:

@@ -66,10 +66,10 @@ class Prediction:
 class Writer:
     """predictions.jsonl, predictions.csv, contact-sheet-*.png and, where there are any, rejects.csv in a folder."""
 
-    def __init__(self, folder: Path, trained: Trained, images: int, top: int | None) -> None:
+    def __init__(self, folder: Path, trained: Trained, top: int | None) -> None:
         self.tally = Tally()
         self._folder, self._classes, self._top = folder, trained.classes, top
-        self._sheets = ContactSheets(folder, trained.run.id, images)
+        self._sheets = ContactSheets(folder, trained.run.id)
         self._files = ExitStack()
 
     def __enter__(self) -> Writer:
@@ -108,8 +108,8 @@ class Writer:
             self.tally.rejects.append(reject)
 
     def finish(self) -> None:
-        """Draw the last sheet."""
-        self._sheets.finish()
+        """Draw the sheets."""
+        self._sheets.finish(self.tally.predicted)
 
     def _open(self, name: str) -> IO[str]:
         return self._files.enter_context((self._folder / name).open("w", encoding="utf-8", newline=""))
@@ -125,7 +125,7 @@ def predict_images(
     classes an image in predictions.jsonl, all if None. on_progress: called with the number of images read so far.
     Raises UserError where no image at all can be predicted.
     """
-    with Writer(folder, trained, len(found.images), top) as writer:
+    with Writer(folder, trained, top) as writer:
         for reject in found.rejects:
             writer.reject(reject)
         for pairs in _batches(trained, found, batch, writer, on_progress):
