@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from finished_runs import Project, make_storage
 
 from visionjobs.cli.app import main
 
@@ -43,3 +44,19 @@ def visionjobs(
         return Ended(status, printed.out, " ".join(printed.err.split()))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of the tiny job in its storage; tests work on copies (finished_runs.py)."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_storage(folder)
+    return folder
+
+
+@pytest.fixture
+def project(
+    finished_storage: Path, tmp_path: Path, visionjobs: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A copy of it, in the storage that `visionjobs` uses."""
+    return Project(finished_storage, tmp_path, monkeypatch)

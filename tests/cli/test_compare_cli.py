@@ -9,19 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from finished_runs import Project, make_storage
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_storage(folder)
-    return folder
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path, visionjobs: Callable[..., Any], monkeypatch) -> Project:
-    return Project(made, tmp_path, monkeypatch)
+from finished_runs import Project
 
 
 def test_two_runs(project: Project, visionjobs: Callable[..., Any]) -> None:

@@ -11,24 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import Project, make_storage
+from finished_runs import Project
 
 from visionjobs.cli.report import output_store, replace_page
 from visionjobs.errors import StorageError, UserError
 from visionjobs.storage import open_store
 from visionjobs.storage_folder import FolderStore
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_storage(folder)
-    return folder
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path, visionjobs: Callable[..., Any], monkeypatch) -> Project:
-    return Project(made, tmp_path, monkeypatch)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

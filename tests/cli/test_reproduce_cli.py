@@ -14,25 +14,13 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from finished_runs import JOB, Project, make_storage
+from finished_runs import JOB, Project
 from rich.console import Console
 
 from visionjobs.cli import reproduce
 from visionjobs.errors import StorageError
 from visionjobs.report.reproduce_page import Row
 from visionjobs.runs import Run
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_storage(folder)
-    return folder
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path, visionjobs: Callable[..., Any], monkeypatch) -> Project:
-    return Project(made, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -79,8 +79,7 @@ def reproduce(
     job is trained as `visionjobs run` does. A job that fails does not stop the others, but the status is 1. Writes
     reproduce.html, .csv and .json; their folder's address is the last line on stdout.
     """
-    from visionjobs.report.reproduce import PAGE, build_reproduction, table_rows
-    from visionjobs.report.reproduce_page import SAMPLE
+    from visionjobs.report.reproduce import PAGE, build_reproduction
 
     if new and no_run:
         raise UserError("--new and --no-run do not go together: one trains every job, the other none")
@@ -98,6 +97,19 @@ def reproduce(
         return run_new(settings, root, job, sets or [], sample)
 
     results = [_reproduce(one, finished, sample, train) for one in wanted]
+    _tell(results)
+    replace_page(store, build_reproduction(results, now()), PAGE)
+    tell_page(store, PAGE)
+    failed = [result.job for result in results if result.problem.startswith(FAILED)]
+    if failed:
+        raise VisionjobsError(f"not reproduced: {', '.join(failed)}; what went wrong is told above and in the table")
+
+
+def _tell(results: Sequence[Reproduced]) -> None:
+    """The table, and what its cells are too small for."""
+    from visionjobs.report.reproduce import table_rows
+    from visionjobs.report.reproduce_page import SAMPLE
+
     rows = table_rows(results)
     err.print(_table(rows))
     for result in results:
@@ -105,11 +117,6 @@ def reproduce(
             err.print(f"{result.job}: {result.problem}", soft_wrap=True, markup=False)
     if any(row.of_sample for row in rows):
         err.print(f"{SAMPLE}: the published ones are of real data", soft_wrap=True)
-    replace_page(store, build_reproduction(results, now()), PAGE)
-    tell_page(store, PAGE)
-    failed = [result.job for result in results if result.problem.startswith(FAILED)]
-    if failed:
-        raise VisionjobsError(f"not reproduced: {', '.join(failed)}; what went wrong is told above and in the table")
 
 
 def _wanted(jobs: str | None, folder: Path, sets: Sequence[str]) -> list[Wanted]:
