@@ -8,7 +8,7 @@ from typing import Any
 from visionjobs.report.compare_figures import Curve, Score, class_scores, run_curves, score_bars
 from visionjobs.report.compare_pairs import breakable, interval_line, pairs_section
 from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
-from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, plain, signed
+from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, moment, plain, signed
 from visionjobs.report.overfitting import accuracy_gap, loss_gap
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
 from visionjobs.report.results import interval, of_sample, percent_level, published_cell
@@ -34,7 +34,7 @@ def build_page(compared: Compared, created: str) -> Page:
         f"{task_name(first)} on {name}",
         f"version {version}",
         f"{count(compared.task.samples(first))} samples of the split {evaluated_split(first)}",
-        f"made {created}",
+        f"made {moment(created)}",
     )
     sections = (
         _notes(compared),
@@ -267,8 +267,8 @@ def _provenance(compared: Compared) -> Section:
         newest = run.attempts[-1] if run.attempts else {}
         code, facts = newest.get("code") or {}, newest.get("facts") or {}
         values = (
-            run.run, run.record.get("created"), code.get("commit") or code.get("source"), len(run.attempts) or None,
-            newest.get("workers"), facts.get("device"), facts.get("precision"),
+            run.run, moment(run.record.get("created")), code.get("commit") or code.get("source"),
+            len(run.attempts) or None, newest.get("workers"), facts.get("device"), facts.get("precision"),
         )  # fmt: skip
         rows.append((Cell(breakable(label)), *(Cell(plain(value)) for value in values)))
     table = Table("Runs", tuple(Column(head, numeric=False) for head in heads), tuple(rows))

@@ -9,7 +9,7 @@ import yaml
 
 from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.cost import cost
-from visionjobs.report.formatting import NOT_AVAILABLE, count, duration, memory, plain
+from visionjobs.report.formatting import NOT_AVAILABLE, count, duration, memory, moment, plain
 from visionjobs.report.page import Block, Bullets, Cell, Code, Column, Section, Table, Text
 from visionjobs.report.summary import RunSummary, as_number
 
@@ -83,6 +83,7 @@ def provenance(run: RunSummary) -> Section:
     blocks: list[Block] = [cost(run), _table("Run", _run_rows(run))]
     if run.attempts:
         newest = {key: value for key, value in run.attempts[-1].items() if key not in (*ATTEMPT, "code")}
+        newest = (newest.pop("hardware", None) or {}) | (newest.pop("facts", None) or {}) | newest
         blocks += [_attempts(run)]
         blocks += [Text("Where the newest attempt ran:"), _table("Newest attempt", flat_rows(newest))] if newest else []
     if run.spec:
@@ -97,8 +98,9 @@ def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield "Dataset", f"{plain(run.setting('data.name'))}, version {plain(run.setting('data.version'))}"
     code = newest.get("code") or {}
     yield "Code", ", ".join(f"{key} {plain(value)}" for key, value in code.items()) or NOT_AVAILABLE
-    for key, label in (("created", "Created"), ("finished", "Finished"), ("outcome", "Outcome")):
-        yield label, plain(record.get(key))
+    for key, label in (("created", "Created"), ("finished", "Finished")):
+        yield label, moment(record.get(key))
+    yield "Outcome", plain(record.get("outcome"))
     weights = record.get("weights") or {}
     yield "Weights", f"{memory(as_number(weights.get('bytes')))}, sha256 {plain(weights.get('sha256'))}"
     yield "GPU-hours", plain(record.get("gpu_hours"))
@@ -110,7 +112,9 @@ def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
 
 def _attempts(run: RunSummary) -> Table:
     def show(key: str, value: Any) -> str:
-        return duration(value) if key == "seconds" else plain(value)
+        if key == "seconds":
+            return duration(value)
+        return moment(value) if key == "started" else plain(value)
 
     return Table(
         "Attempts",
@@ -124,14 +128,18 @@ def _table(name: str, rows: Iterable[tuple[str, str]]) -> Table:
     return Table(name, columns, tuple((Cell(label), Cell(text)) for label, text in rows))
 
 
-def flat_rows(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def flat_rows(value: Any) -> Iterator[tuple[str, str]]:
     """A nested record as (label, text): a row for each value, lists of single values on one."""
+    return ((path.replace("_", " "), text) for path, text in _flat(value, ""))
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from flat_rows(inner, f"{path}: {key}" if path else str(key))
+            yield from _flat(inner, f"{path}: {key}" if path else str(key))
     elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
         for number, item in enumerate(value, start=1):
-            yield from flat_rows(item, f"{path} {number}")
+            yield from _flat(item, f"{path} {number}")
     elif isinstance(value, list | tuple):
         yield path, ", ".join(map(plain, value)) or NOT_AVAILABLE
     elif path.endswith(("bytes", "budget")):

@@ -10,7 +10,7 @@ from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.build import TASKS
 from visionjobs.report.compare_figures import Score, score_bars
 from visionjobs.report.compare_pairs import breakable, interval_line
-from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, plain, signed
+from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, moment, plain, signed
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
 from visionjobs.report.results import difference_cell, percent_level
 from visionjobs.report.summary import RunSummary
@@ -89,7 +89,7 @@ def build_page(results: Sequence[Reproduced], rows: Sequence[Row], created: str)
     sections = (_notes(results, rows), _table(results, rows), _runs(results))
     return Page(
         "Published figures and ours",
-        (jobs, f"{len(rows)} {'figure' if len(rows) == 1 else 'figures'}", f"made {created}"),
+        (jobs, f"{len(rows)} {'figure' if len(rows) == 1 else 'figures'}", f"made {moment(created)}"),
         tuple(_tiles(results, rows)),
         tuple(section for section in sections if section is not None),
     )
@@ -190,7 +190,7 @@ def _runs(results: Sequence[Reproduced]) -> Section | None:
         newest = run.attempts[-1] if run.attempts else {}
         code, facts = newest.get("code") or {}, newest.get("facts") or {}
         values = (
-            run.run, run.setting("model.name"), run.metrics.get("split"), run.record.get("created"),
+            run.run, run.setting("model.name"), run.metrics.get("split"), moment(run.record.get("created")),
             code.get("commit") or code.get("source"), facts.get("device"), facts.get("precision"),
             run.record.get("gpu_hours"),
         )  # fmt: skip
