@@ -170,6 +170,7 @@ def test_wrong_key(tmp_path: Path, story: Story, server: WandbStub, key: str) ->
     until(lambda: watched.mirror.rows(watched.run.history()) or watched.warnings)
     watched.end("interrupted")
     assert len(watched.warnings) == 1
+    assert watched.mirror.warnings == watched.warnings
     assert "the run goes on without it" in watched.warnings[0]
     assert key not in watched.warnings[0]
     assert [row["epoch"] for row in watched.offline().history] == [1, 2]

@@ -159,6 +159,7 @@ def test_interrupt_after_the_end_leaves_the_run_complete(root: Store, monkeypatc
     class Mirror(Off):
         def finish(self, summary, state, fence) -> None:
             ended.append(state)
+            self.warnings.append("wandb: the server refused some of the data")
 
     def interrupted(_run: Run) -> None:
         raise KeyboardInterrupt
@@ -176,3 +177,4 @@ def test_interrupt_after_the_end_leaves_the_run_complete(root: Store, monkeypatc
         )
     assert attempt.run.record()["state"] == "complete"
     assert ended == ["complete"]
+    assert attempt.run.record()["warnings"] == ["wandb: the server refused some of the data"]

@@ -43,7 +43,12 @@ Fence = Callable[[], None]
 
 
 class Mirror(Protocol):
-    """What the driver tells of the run. `close` must be called, whatever happened; it may be called twice."""
+    """What the driver tells of the run. `close` must be called, whatever happened; it may be called twice.
+
+    warnings: what was told by `warn` so far, for the run's record.
+    """
+
+    warnings: list[str]
 
     def rows(self, history: Sequence[Row]) -> None:
         """The merged history as far as it goes; again and again, longer each time. Does not wait."""
@@ -61,6 +66,9 @@ class Mirror(Protocol):
 
 class Off:
     """No mirror."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def rows(self, history: Sequence[Row]) -> None:
         """Nothing."""
@@ -105,9 +113,10 @@ class WandbMirror:
     """Online while there is a process that writes to the server, offline otherwise."""
 
     def __init__(self, run: Run, plan: Plan, warn: Warn) -> None:
+        self.warnings: list[str] = []
         self._run = run
         self._plan = plan
-        self._warn = warn
+        self._tell = warn
         self._writer: WriterProcess | None = None
         self._sent = 0
         self._complete = False
@@ -154,6 +163,10 @@ class WandbMirror:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self._tell(text)
 
     def _start(self, plan: Plan) -> WriterProcess | None:
         try:

@@ -220,7 +220,7 @@ def _record_end(holder: Attempt, state: str, message: str, mirror: Mirror) -> No
     Both are best effort here: what ended the attempt is what the person must be told.
     """
     try:
-        holder.update_record(state=state, message=message, **account(holder.run))
+        holder.update_record(state=state, message=message, **account(holder.run, mirror.warnings))
         mirror.finish(None, state, holder.check_not_superseded)
     except VisionjobsError as error:
         log.warning("the record of run %s could not be written: %s", holder.run.id, error)

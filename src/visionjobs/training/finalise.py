@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +68,7 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
         finished=now(),
         outcome="complete",
         weights={"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
-        **account(run),
+        **account(run, ending.mirror.warnings),
     )
     ending.stage("the report")
     summary = load_summary(run)
@@ -76,7 +76,7 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     if spec.wandb.mode != "off":
         ending.stage("wandb")
         ending.mirror.finish(summary, "complete", final.check_not_superseded)
-    final.update_record(state="complete")
+    final.update_record(state="complete", warnings=account(run, ending.mirror.warnings)["warnings"])
 
 
 def tidy_up(run: Run) -> None:
@@ -107,9 +107,9 @@ def _metrics(run: Run, spec: JobSpec, completed: Completed) -> dict[str, Any]:
     }
 
 
-def account(run: Run) -> dict[str, Any]:
-    """Of all attempts together: one entry each, GPU-hours, and the warnings of all."""
-    attempts, warnings = [], list(run.record().get("warnings", []))
+def account(run: Run, more_warnings: Sequence[str]) -> dict[str, Any]:
+    """Of all attempts together: one entry each, GPU-hours, and the warnings of all and `more_warnings`."""
+    attempts, warnings = [], [*run.record().get("warnings", []), *more_warnings]
     gpu_seconds = 0.0
     for claim in run.claims():
         if claim.kind != "attempt":
