@@ -33,6 +33,9 @@ from visionjobs.jobfile import build_spec, dump_spec, parse_job, with_sets
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
 
+OUTPUTS = "outputs.npz"
+"""In an attempt's folder: what its workers hand to the finaliser, which deletes it (training/outputs.py)."""
+
 RUN_ID = re.compile(r"^[a-z][a-z0-9-]{0,46}$")
 
 

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import draw_tiny, finished_run, start_attempt, tiny_spec
+from tiny import finished_run, start_attempt, tiny_root, tiny_spec
 
-from visionjobs.data.wildlife import import_wildlife
 from visionjobs.runs import Run, open_run, run_ids
 from visionjobs.storage import Store, open_store
 
@@ -25,9 +24,7 @@ published:
 
 def make_storage(folder: Path) -> None:
     """Dataset "tiny" and three runs of the job "tiny": two finished ones, seeds 0 and 1, and one that has begun."""
-    draw_tiny(folder / "raw")
-    root = open_store(str(folder / "storage"))
-    import_wildlife(str(folder / "raw"), "tiny", root, size=(32, 32))
+    root = tiny_root(folder)
     finished_run(root)
     finished_run(root, "train.seed=1")
     start_attempt(root, tiny_spec())

@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import draw_tiny, finished_run, start_attempt, tiny_spec
+from tiny import finished_run, start_attempt, tiny_root, tiny_spec
 
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.predictions import Predictions
 from visionjobs.runs import Run
-from visionjobs.storage import Store, open_store
+from visionjobs.storage import Store
 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Run]:
     """A storage with the dataset tiny, a finished run of it, and "held-out": two of its classes, in another order."""
     folder = tmp_path_factory.mktemp("evaluate")
-    draw_tiny(folder / "raw")
-    root = open_store(str(folder / "storage"))
-    import_wildlife(str(folder / "raw"), "tiny", root, size=(32, 32))
+    root = tiny_root(folder)
     for name in ("fox", "bear"):
         shutil.copytree(folder / "raw" / name, folder / "held" / name)
     import_wildlife(str(folder / "held"), "held-out", root, size=(32, 32))

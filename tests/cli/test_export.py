@@ -13,9 +13,8 @@ import onnxruntime
 import pytest
 import torch
 from s3_servers import S3Server
-from tiny import draw_tiny, finished_run, start_attempt, tiny_spec
+from tiny import finished_run, start_attempt, tiny_root, tiny_spec
 
-from visionjobs.data.wildlife import import_wildlife
 from visionjobs.inference import export as library
 from visionjobs.runs import Run, open_run
 from visionjobs.storage import Store, open_store
@@ -29,9 +28,7 @@ class Project(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("export")
-    draw_tiny(folder / "photos")
-    root = open_store(str(folder / "storage"))
-    import_wildlife(str(folder / "photos"), "tiny", root, size=(32, 32))
+    root = tiny_root(folder, "photos")
     return Project(root, finished_run(root, "train.epochs=1"))
 
 

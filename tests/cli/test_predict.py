@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from s3_servers import S3Server
-from tiny import draw_tiny, finished_run, start_attempt, tiny_spec
+from tiny import finished_run, start_attempt, tiny_root, tiny_spec
 
-from visionjobs.data.wildlife import import_wildlife
 from visionjobs.inference.contact_sheet import PER_SHEET, SHEETS
 from visionjobs.runs import Run
 from visionjobs.storage import Store, open_store
@@ -28,9 +27,7 @@ class Project(NamedTuple):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("predict")
-    draw_tiny(folder / "photos")
-    root = open_store(str(folder / "storage"))
-    import_wildlife(str(folder / "photos"), "tiny", root, size=(32, 32))
+    root = tiny_root(folder, "photos")
     return Project(root, folder / "photos", finished_run(root))
 
 

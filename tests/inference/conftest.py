@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from tiny import draw_tiny, finished_run
+from tiny import finished_run, tiny_root
 
-from visionjobs.data.wildlife import import_wildlife
 from visionjobs.models.trained import Trained, load_trained
-from visionjobs.storage import Store, open_store
+from visionjobs.storage import Store
 
 CPU = torch.device("cpu")
 
@@ -29,9 +28,7 @@ class Finished(NamedTuple):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
-    draw_tiny(folder / "photos")
-    root = open_store(str(folder / "storage"))
-    import_wildlife(str(folder / "photos"), "tiny", root, size=(48, 40))
+    root = tiny_root(folder, "photos", size=(48, 40))
     sets = ("data.size=[32,48]", "model.dropout=0.4")
     convnet = finished_run(root, *sets, "train.epochs=2")
     resnet = finished_run(root, *sets, "model.name=resnet18", "train.epochs=1")

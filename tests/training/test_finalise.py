@@ -17,8 +17,9 @@ from visionjobs.models.trained import load_trained
 from visionjobs.predictions import KEY, Predictions
 from visionjobs.report.build import build_report
 from visionjobs.report.load import load_summary
+from visionjobs.runs import OUTPUTS
 from visionjobs.storage import Store
-from visionjobs.training.outputs import FILE, read_outputs
+from visionjobs.training.outputs import read_outputs
 
 
 def test_parts_agree(root: Store) -> None:
@@ -82,16 +83,16 @@ def test_what_the_workers_handed_over_is_deleted_when_it_is_used(root: Store) ->
     spec = tiny_spec()
     attempt = start_attempt(root, spec)
     train_here(root, attempt, spec)
-    assert attempt.store.exists(FILE)
+    assert attempt.store.exists(OUTPUTS)
     run = finish(root, attempt.run.claim("attempt", {"gpus": 0}), spec)
-    assert [entry.key for entry in run.store.entries("attempts") if entry.key.endswith(FILE)] == []
+    assert [entry.key for entry in run.store.entries("attempts") if entry.key.endswith(OUTPUTS)] == []
 
 
 def test_damaged_outputs_say_how_to_go_on(root: Store) -> None:
     attempt = start_attempt(root, tiny_spec())
     with pytest.raises(VisionjobsError, match="continue the run"):
         read_outputs(attempt.store)
-    attempt.write(FILE, b"PK not a zip")
+    attempt.write(OUTPUTS, b"PK not a zip")
     with pytest.raises(VisionjobsError, match="continue the run"):
         read_outputs(attempt.store)
 

@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from visionjobs.data.catalog import find_dataset
+from visionjobs.data.wildlife import import_wildlife
 from visionjobs.jobfile import build_spec, with_sets
 from visionjobs.runs import Attempt, Run, create_run
 from visionjobs.spec import JobSpec
-from visionjobs.storage import Store
+from visionjobs.storage import Store, open_store
 from visionjobs.tracking.mirror import Off
 from visionjobs.training import driver
 from visionjobs.training.checkpoint import decode_state, load_newest
@@ -39,6 +40,14 @@ def draw_tiny(folder: Path) -> None:
             wave = np.sin((x if label % 2 else y) * (0.5 if label < 2 else 1.4) + generator.uniform(0, 6))
             pixels = 128 + 90 * wave[..., None] * generator.uniform(0.6, 1, 3) + generator.normal(0, 12, (40, 40, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{index:02}.png")
+
+
+def tiny_root(folder: Path, photos: str = "raw", size: tuple[int, int] = (32, 32)) -> Store:
+    """A storage root in `folder` with the dataset "tiny" in it, imported from the images drawn into `folder/photos`."""
+    draw_tiny(folder / photos)
+    root = open_store(str(folder / "storage"))
+    import_wildlife(str(folder / photos), "tiny", root, size=size)
+    return root
 
 
 def tiny_spec(*sets: str) -> JobSpec:

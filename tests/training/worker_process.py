@@ -25,8 +25,11 @@ def main() -> None:
             train_step(self, batch)
 
         Loop.train_step = deadly
-    print(json.dumps(worker_main(work)))
+    print(json.dumps(worker_main(work)), flush=True)
     dist.destroy_process_group()
+    # Not by way of the interpreter's end: where a worker stops right after it was set up, threads of the libraries may
+    # still be starting, and C++ then aborts the process. Ray kills its workers; what they return has been printed.
+    os._exit(0)
 
 
 main()

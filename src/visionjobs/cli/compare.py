@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from visionjobs.cli.console import err
+from visionjobs.cli.console import err, number
 from visionjobs.cli.report import output_store, tell_page
 from visionjobs.report.files import replace_page
 from visionjobs.runs import now, open_run
@@ -48,5 +48,5 @@ def _table(numbers: dict[str, Any]) -> Table:
     table = Table("metric", *(Column(run["run"], overflow="fold") for run in runs))
     for key in runs[0]["metrics"]:
         values = (run["metrics"][key] for run in runs)
-        table.add_row(key, *("n/a" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(key, *map(number, values))
     return table

@@ -47,6 +47,11 @@ class WarningHandler(logging.Handler):
         print_warning(record.getMessage())
 
 
+def number(value: float | None, form: str = ".4f") -> str:
+    """A metric in a table or a line; what does not exist is "n/a"."""
+    return "n/a" if value is None else format(value, form)
+
+
 def counting_progress() -> Progress:
     """Progress over countable things (files, steps)."""
     return Progress(

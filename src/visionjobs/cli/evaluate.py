@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from visionjobs.cli.console import byte_progress, counting_progress, err, out
+from visionjobs.cli.console import byte_progress, counting_progress, err, number, out
 from visionjobs.runs import open_run
 from visionjobs.settings import Settings
 from visionjobs.storage import OnBytes, open_store
@@ -68,10 +68,6 @@ def _table(evaluation: Evaluation, stored: dict[str, Any] | None) -> Table:
         if isinstance(value, float | int) or value is None:
             interval = intervals.get(key)
             shown = "n/a" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
-            row = [key, _number(value), shown]
-            table.add_row(*row, *([_number(stored.get(key))] if stored is not None else []))
+            row = [key, number(value), shown]
+            table.add_row(*row, *([number(stored.get(key))] if stored is not None else []))
     return table
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

@@ -13,12 +13,9 @@ from rich.table import Table
 
 from visionjobs.cli.console import err, print_warning
 from visionjobs.errors import UserError
-from visionjobs.runs import open_run, run_ids
+from visionjobs.runs import OUTPUTS, open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Entry, Store, open_store
-
-OUTPUTS = "outputs.npz"
-"""What workers handed to a finaliser that did not come to its end (training/outputs.py)."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from visionjobs.cli.console import err, print_error, print_warning
+from visionjobs.cli.console import err, number, print_error, print_warning
 from visionjobs.cli.report import output_store, tell_page
 from visionjobs.cli.run import SAMPLES, run_new
 from visionjobs.data.catalog import SAMPLE_SUFFIX
@@ -227,12 +227,8 @@ def _cells(row: Row) -> Iterator[str]:
     ends = row.interval
     yield row.job
     yield row.metric or "n/a"
-    yield _number(row.published)
-    yield _number(row.ours)
+    yield number(row.published)
+    yield number(row.ours)
     yield "n/a" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-    yield "n/a" if row.difference is None else f"{row.difference:+.4f}"
+    yield number(row.difference, "+.4f")
     yield row.state.partition(": ")[0]
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

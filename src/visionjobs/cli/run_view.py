@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from visionjobs.cli.console import print_warning
+from visionjobs.cli.console import number, print_warning
 
 if TYPE_CHECKING:
     from visionjobs.cluster.local import Connection
@@ -110,11 +110,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """One epoch in one line: losses, accuracies, speed, and what held it back."""
     line = (
         f"epoch {row['epoch'] + 1}/{epochs}: train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.3f}, "
-        f"val loss {_number(row['val_loss'], '.4f')} accuracy {_number(row['val_accuracy'], '.3f')}, "
+        f"val loss {number(row['val_loss'], '.4f')} accuracy {number(row['val_accuracy'], '.3f')}, "
         f"{row['images_per_second']:.1f} images/s"
     )
     return f"{line}; {row['diagnosis']}" if row.get("diagnosis") else line
-
-
-def _number(value: float | None, form: str) -> str:
-    return "n/a" if value is None else format(value, form)

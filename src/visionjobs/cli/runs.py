@@ -11,7 +11,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from visionjobs.cli.console import err, out, print_warning
+from visionjobs.cli.console import err, number, out, print_warning
 from visionjobs.errors import UserError
 from visionjobs.runs import Claim, Run, open_run, read_progress, run_ids
 from visionjobs.settings import Settings
@@ -49,9 +49,7 @@ def list_runs(
     table = Table(*whole, Column("dataset", overflow="fold"), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         value = row["metrics"].get(shown)
-        table.add_row(
-            row["run"], row["state"], str(row["epochs"]), "n/a" if value is None else f"{value:.4f}", row["dataset"]
-        )
+        table.add_row(row["run"], row["state"], str(row["epochs"]), number(value), row["dataset"])
     err.print(table if rows else f"There are no such runs in {root.address}.")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,10 +57,14 @@ class Trained:
         precision = resolve_precision(self.spec.train.precision, self.device)
         return "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
 
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        return Normaliser(self.size, self.device)
+
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """uint8 RGB [b, H, W, 3] of `packed_size`, on any device -> float32 logits [b, K] on the model's."""
-        inputs = Normaliser(self.size, self.device)(resized(images.to(self.device), self.size))
+        inputs = self._normaliser(resized(images.to(self.device), self.size))
         with autocast(self.precision, self.device):
             outputs: Tensor = self.model(inputs)
         return outputs.float()

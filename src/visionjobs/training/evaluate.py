@@ -27,6 +27,7 @@ from visionjobs.storage import OnBytes, Store
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.training.evaluation import Evaluator
+from visionjobs.training.finalise import metrics_file
 from visionjobs.training.outputs import SPLIT
 from visionjobs.training.setup import plain_input
 from visionjobs.training.worker import Worker
@@ -114,15 +115,9 @@ def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Comple
 def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed, own: bool) -> None:
     """metrics.json last: a folder without one is no evaluation. own: of the samples that published figures are of."""
     run, spec = trained.run, trained.spec
-    metrics = {
-        "schema": 1,
-        "run": run.id,
-        "job": spec.name,
-        "task": spec.task,
-        "split": split,
+    metrics = metrics_file(run, spec, split, completed) | {
         "data": {"name": ref.manifest.name, "version": ref.manifest.version},
         "evaluated": now(),
-        "metrics": completed.metrics,
     }
     found = load_summary(run)
     summary = replace(

@@ -20,14 +20,14 @@ from visionjobs.errors import VisionjobsError
 from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
-from visionjobs.runs import Attempt, Run, now, read_progress
+from visionjobs.runs import OUTPUTS, Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.tracking.mirror import Mirror
 from visionjobs.training.checkpoint import decode_state, load_newest
-from visionjobs.training.outputs import FILE, SPLIT, read_outputs
+from visionjobs.training.outputs import SPLIT, read_outputs
 from visionjobs.training.worker_main import Outcome
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,10 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     completed = _complete(spec, dataset, attempt, outcome, ending.stage)
     for key, data in completed.files.items():
         final.write_shared(key, data)
-    final.write_shared("metrics.json", json.dumps(_metrics(run, spec, completed), indent=1, allow_nan=False))
+    final.write_shared("metrics.json", json.dumps(metrics_file(run, spec, SPLIT, completed), indent=1, allow_nan=False))
     weights = _weights(newest[1])
     final.write_shared(f"weights/{spec.name}.pth", weights)
-    final.update_record(
+    record = final.update_record(
         finished=now(),
         outcome="complete",
         weights={"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
@@ -76,13 +76,14 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     if spec.wandb.mode != "off":
         ending.stage("wandb")
         ending.mirror.finish(summary, "complete", final.check_not_superseded)
-    final.update_record(state="complete", warnings=account(run, ending.mirror.warnings)["warnings"])
+    warnings = dict.fromkeys([*record["warnings"], *ending.mirror.warnings])  # with what its end was warned of
+    final.update_record(state="complete", warnings=list(warnings))
 
 
 def tidy_up(run: Run) -> None:
     """Delete what the workers handed over. Best effort: the run is complete, and `prune` finds what is left."""
     try:
-        run.store.delete([f"attempts/{claim.number:04}/{FILE}" for claim in run.claims()])
+        run.store.delete([f"attempts/{claim.number:04}/{OUTPUTS}" for claim in run.claims()])
     except VisionjobsError as error:
         log.warning("run %s is complete; its temporary files could not be deleted: %s", run.id, error)
 
@@ -96,13 +97,14 @@ def _complete(spec: JobSpec, dataset: LocalDataset, attempt: Store, outcome: Out
     return make_task(spec, classes).complete(ended, stage)
 
 
-def _metrics(run: Run, spec: JobSpec, completed: Completed) -> dict[str, Any]:
+def metrics_file(run: Run, spec: JobSpec, split: str, completed: Completed) -> dict[str, Any]:
+    """The contents of a metrics.json."""
     return {
         "schema": 1,
         "run": run.id,
         "job": spec.name,
         "task": spec.task,
-        "split": SPLIT,
+        "split": split,
         "metrics": completed.metrics,
     }
 

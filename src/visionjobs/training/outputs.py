@@ -11,11 +11,10 @@ from typing import Any
 from visionjobs.arrays import Arrays, pack_arrays, unpack_arrays
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.models import model_entry
-from visionjobs.runs import Attempt
+from visionjobs.runs import OUTPUTS, Attempt
 from visionjobs.storage import Store
 from visionjobs.training.setup import Setup
 
-FILE = "outputs.npz"
 SPLIT = "val"
 """The split that a run is measured on."""
 
@@ -34,13 +33,13 @@ def last_evaluation(setup: Setup) -> tuple[dict[str, Any], dict[str, Arrays]]:
 def write_outputs(attempt: Attempt, groups: dict[str, Arrays]) -> None:
     """Store them in the attempt's folder. Raises SupersededError, StorageError."""
     arrays = {f"{group}/{name}": array for group, found in groups.items() for name, array in found.items()}
-    attempt.write(FILE, pack_arrays(arrays))
+    attempt.write(OUTPUTS, pack_arrays(arrays))
 
 
 def read_outputs(attempt_store: Store) -> dict[str, Arrays]:
     """What `write_outputs` stored. Raises VisionjobsError where it is not whole: the run may be continued."""
     try:
-        arrays = unpack_arrays(attempt_store.read(FILE), f"{attempt_store.address}/{FILE}")
+        arrays = unpack_arrays(attempt_store.read(OUTPUTS), f"{attempt_store.address}/{OUTPUTS}")
     except UserError as error:
         raise VisionjobsError(f"{error}; continue the run to evaluate it again") from error
     groups: dict[str, Arrays] = {}
