@@ -21,15 +21,8 @@ from benchmarks.measure import Comparison, Goal, Measured, Plan, Row, SkippedErr
 from benchmarks.photos import enlarge, first_of_each_class, real_photos
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import find_dataset
-from visionjobs.data.loader import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Images,
-    Normaliser,
-    batch_plan,
-    epoch_order,
-    open_images,
-)
+from visionjobs.data.loader import IMAGENET_MEAN, IMAGENET_STD, Images, Normaliser, open_images
+from visionjobs.data.order import batch_plan, epoch_order
 from visionjobs.data.residence import Wish
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.storage import open_store

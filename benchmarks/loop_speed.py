@@ -18,7 +18,8 @@ from torch import Tensor
 from benchmarks.measure import Comparison, Goal, Measured, Plan, Row, alternate, clock, column, device
 from benchmarks.photos import draw_photos
 from benchmarks.training import job, open_loop
-from visionjobs.data.loader import Images, Normaliser, batch_plan, epoch_order
+from visionjobs.data.loader import Images, Normaliser
+from visionjobs.data.order import batch_plan, epoch_order
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.models import build_model
 from visionjobs.spec import JobSpec
@@ -133,4 +134,4 @@ def _preloaded(spec: JobSpec, images: Images) -> list[tuple[Tensor, Tensor]]:
     """The batches of the first epoch as normalised floats on the device, NCHW in channels_last memory."""
     normalise = Normaliser((spec.data.size[0], spec.data.size[1]), device())
     order = batch_plan(epoch_order(len(images), 0, spec.train.seed, 0), spec.train.batch, 0, 1)
-    return [(normalise(batch.images).clone(), batch.labels) for batch in images.batches(order)]
+    return [(normalise(batch.images).clone(), batch.targets) for batch in images.batches(order)]

@@ -67,7 +67,9 @@ class Data(Section):
     size: Annotated[list[Annotated[int, Field(ge=16, le=4096)]], Field(min_length=2, max_length=2)] = Field(
         default=[224, 224], description="height, width in pixels"
     )
-    augment: Literal["none", "wildlife"] = Field("none", description="name of the augmentation in data/augment.py")
+    augment: Literal["none", "wildlife", "camvid"] = Field(
+        "none", description="wildlife (data/augment.py) changes the copies; camvid (data/augment_masks.py) every sample"
+    )
     copies: int = Field(0, ge=0, le=32, description="augmented copies of each image in an epoch, besides the original")
     resident: Literal["auto", "always", "never"] = Field("auto", description="keep the dataset in device memory")
     resident_fraction: float = Field(0.5, gt=0, le=0.95, description="largest share of the device memory it may take")
@@ -87,10 +89,17 @@ class Train(Section):
     batch: int = Field(32, ge=1, le=1_000_000, description="global batch, over all workers")
     optimizer: Literal["adam"] = "adam"
     lr: float = Field(1e-3, gt=0, le=10)
+    schedule: Literal["constant", "polynomial", "cosine"] = Field(
+        "constant", description="of the learning rate over all steps (training/schedule.py)"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
-    freeze: Literal["none", "backbone"] = "none"
+    class_weights: Literal["none", "median_frequency"] = Field("none", description="of the loss (segmentation)")
+    ignore: list[str] = Field(default=[], description="classes whose pixels have no part in the loss (segmentation)")
+    freeze: Literal["none", "backbone", "encoder"] = Field(
+        "none", description="what is not trained, if the model has it"
+    )
     compile: bool = False
     checkpoint: Checkpoint = Checkpoint()
 
@@ -138,7 +147,7 @@ class JobSpec(Section):
     """A job file. The name is the file's own, without `.yaml`."""
 
     name: Annotated[str, StringConstraints(pattern=JOB_NAME)]
-    task: Literal["classification"]
+    task: Literal["classification", "segmentation"]
     model: Model
     data: Data
     train: Train = Train()
@@ -155,7 +164,7 @@ class JobSpec(Section):
         return self
 
     def _impossible(self) -> list[tuple[str, str]]:
-        train, resources, data = self.train, self.resources, self.data
+        train, resources = self.train, self.resources
         found: list[tuple[str, str]] = []
         if train.batch % resources.workers:
             found.append(
@@ -169,14 +178,41 @@ class JobSpec(Section):
             )  # fmt: skip
         if train.precision == "fp16" and resources.gpus == 0:
             found.append(("train.precision", "fp16 needs a GPU, and resources.gpus is 0; expected auto, fp32 or bf16"))
-        if data.copies and data.augment == "none":
-            found.append(("data.copies", f'{data.copies} augmented copies need data.augment, which is "none"'))
-        if data.augment != "none" and not data.copies:
-            found.append(("data.augment", f'"{data.augment}" has no effect while data.copies is 0; expected 1 or more'))
-        if train.freeze == "backbone" and self.model.weights == "random":
-            found.append(("train.freeze", '"backbone" would keep random weights for ever: give model.weights too'))
+        if train.freeze != "none" and self.model.weights == "random":
+            found.append(
+                ("train.freeze", f'"{train.freeze}" would keep random weights for ever: give model.weights too')
+            )
         if self.model.weights == "random" and self.model.sha256:
             found.append(("model.sha256", "there is no file to check while model.weights is random"))
+        return found + (self._no_classification() if self.task == "classification" else self._no_segmentation())
+
+    def _no_classification(self) -> list[tuple[str, str]]:
+        """What cannot be in a job of one label an image."""
+        train, data = self.train, self.data
+        found: list[tuple[str, str]] = []
+        if data.augment == "camvid":
+            found.append(("data.augment", '"camvid" is for segmentation; expected none or wildlife'))
+        elif data.copies and data.augment == "none":
+            found.append(("data.copies", f'{data.copies} augmented copies need data.augment, which is "none"'))
+        elif data.augment != "none" and not data.copies:
+            found.append(("data.augment", f'"{data.augment}" has no effect while data.copies is 0; expected 1 or more'))
+        if train.class_weights != "none":
+            found.append(("train.class_weights", f'"{train.class_weights}" is for segmentation; expected none'))
+        if train.ignore:
+            found.append(("train.ignore", "is for segmentation: every image of a classification job has its label"))
+        return found
+
+    def _no_segmentation(self) -> list[tuple[str, str]]:
+        """What cannot be in a job of one label a pixel."""
+        data = self.data
+        found: list[tuple[str, str]] = []
+        if data.augment == "wildlife":
+            found.append(("data.augment", '"wildlife" moves images and not their masks; expected none or camvid'))
+        if data.copies:
+            found.append(("data.copies", "is for classification: in segmentation each sample is augmented anew in "
+                          "each epoch; expected 0"))  # fmt: skip
+        if self.model.dropout:
+            found.append(("model.dropout", f"{self.model.dropout} has no place in a segmentation model; expected 0"))
         return found
 
 

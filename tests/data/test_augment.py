@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from visionjobs.data.augment import AUGMENTATIONS, ColorJitter, JitterDraws, WildlifeAugmentation, augment_copies
-from visionjobs.data.loader import epoch_order
+from visionjobs.data.order import epoch_order
 
 HEIGHT, WIDTH = 48, 64
 

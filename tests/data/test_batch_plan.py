@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionjobs.data.loader import batch_plan, epoch_order, evaluation_plan
+from visionjobs.data.order import batch_plan, epoch_order, evaluation_plan
 
 
 def pairs(order):

@@ -14,7 +14,8 @@ from import_helpers import raw_files, write_files
 
 from visionjobs.data.cache import UNVERIFIED, fetch
 from visionjobs.data.catalog import DatasetRef
-from visionjobs.data.pack import INDEX, sha256_of
+from visionjobs.data.manifest import INDEX
+from visionjobs.data.pack import sha256_of
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.errors import FinalError, MissingObjectError, StorageError
 from visionjobs.storage import Entry, OnBytes, Store, open_store

@@ -13,7 +13,7 @@ from test_source import as_zip
 
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset, list_datasets
-from visionjobs.data.pack import MANIFEST
+from visionjobs.data.manifest import MANIFEST
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.errors import FinalError, StorageError, UserError
 from visionjobs.storage import Store, open_store

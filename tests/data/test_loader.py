@@ -16,12 +16,10 @@ from visionjobs.data.loader import (
     PREFETCHED_BATCHES,
     PrefetchedImages,
     ResidentImages,
-    batch_plan,
-    epoch_order,
-    evaluation_plan,
     open_images,
     resized,
 )
+from visionjobs.data.order import batch_plan, epoch_order, evaluation_plan
 from visionjobs.errors import UserError
 
 
@@ -32,6 +30,7 @@ class MemorySource:
         generator = np.random.default_rng(0)
         self.images = generator.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
         self.labels = generator.integers(0, 10, n)
+        self.has_masks = False
         self.fail_after, self.seconds, self.reads = fail_after, seconds, 0
         self.threads = set()
 
@@ -79,9 +78,9 @@ def test_resident_and_prefetched_batches_are_equal_to_the_bit(size, world, devic
             assert a.step == b.step == seen
             assert a.images.dtype == torch.uint8
             assert a.images.shape == (8 // world, *size, 3)
-            assert a.images.device.type == a.labels.device.type == device.type
+            assert a.images.device.type == a.targets.device.type == device.type
             assert torch.equal(a.images, b.images)
-            assert torch.equal(a.labels, b.labels)
+            assert torch.equal(a.targets, b.targets)
             assert np.array_equal(a.copy, b.copy)
             seen += 1
         assert seen == 37 * 4 // 8
@@ -94,7 +93,7 @@ def test_a_batch_holds_the_images_and_labels_of_its_samples(resident, device):
     for batch in opened(source, (24, 20), device, resident).batches(batch_plan(order, 5, 0, 1)):
         sample = order.sample[batch.step * 5 : batch.step * 5 + 5]
         assert np.array_equal(batch.images.cpu().numpy(), source.images[sample])
-        assert batch.labels.tolist() == source.labels[sample].tolist()
+        assert batch.targets.tolist() == source.labels[sample].tolist()
         assert np.array_equal(batch.copy, order.copy[batch.step * 5 : batch.step * 5 + 5])
 
 
@@ -114,7 +113,7 @@ def test_the_parts_of_two_ranks_are_the_global_batch(device):
     first, second = (images.batches(batch_plan(order, 8, rank, 2)) for rank in range(2))
     for batch, a, b in zip(whole, first, second, strict=True):
         assert torch.equal(batch.images, torch.cat([a.images, b.images]))
-        assert torch.equal(batch.labels, torch.cat([a.labels, b.labels]))
+        assert torch.equal(batch.targets, torch.cat([a.targets, b.targets]))
 
 
 @pytest.mark.parametrize("resident", ["always", "never"])

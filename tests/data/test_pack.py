@@ -11,19 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from visionjobs.data.pack import (
-    INDEX,
-    MANIFEST,
-    REJECTS,
-    Manifest,
-    Packed,
-    Shard,
-    ShardWriter,
-    count,
-    read_manifest,
-    write_index,
-    write_rejects,
-)
+from visionjobs.data.manifest import INDEX, MANIFEST, REJECTS, Manifest, Shard, read_manifest
+from visionjobs.data.pack import Packed, ShardWriter, count, write_index, write_rejects
 from visionjobs.errors import MissingObjectError, StorageError, UserError
 from visionjobs.storage import Store, open_store
 from visionjobs.storage_folder import FolderStore

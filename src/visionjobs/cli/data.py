@@ -19,7 +19,7 @@ from visionjobs.spec import DATASET_NAME
 from visionjobs.storage import Store, open_store
 
 if TYPE_CHECKING:
-    from visionjobs.data.pack import Manifest
+    from visionjobs.data.manifest import Manifest
     from visionjobs.data.wildlife import ImportResult
 
 SHOWN_REJECTS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from visionjobs.data.catalog import DatasetRef
-from visionjobs.data.pack import FOLDER, INDEX, Manifest, sha256_of
+from visionjobs.data.manifest import FOLDER, INDEX, Manifest
+from visionjobs.data.pack import sha256_of
 from visionjobs.data.parallel import ordered_map
 from visionjobs.errors import FinalError, MissingObjectError, StorageError
 from visionjobs.storage import OnBytes, Store
@@ -27,30 +28,48 @@ ALL = "all"
 class Split:
     """The images of one split, in the order of their source paths. Safe to read from several threads.
 
-    labels: int64 [n]; paths: n source paths, relative to the source.
+    labels: int64 [n], -1 for an image with a mask; paths: n source paths, relative to the source; has_masks: whether
+    each image has a mask. codes: what each class number of the masks becomes, uint8 [256].
     """
 
     def __init__(
         self, shards: list[npt.NDArray[np.uint8]], shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64], paths: list[str],
+        labels: npt.NDArray[np.int64], paths: list[str], masks: list[npt.NDArray[np.uint8]] | None = None,
+        codes: npt.NDArray[np.uint8] | None = None,
     ) -> None:  # fmt: skip
-        self._shards, self._shard, self._row = shards, shard, row
+        self._shards, self._shard, self._row, self._masks, self._codes = shards, shard, row, masks or [], codes
         self.labels = labels
         self.paths = paths
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether `read_masks` has something to read."""
+        return bool(self._masks)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def relabelled(self, labels: npt.NDArray[np.int64]) -> Split:
-        """The same images with other labels, int64 [n]."""
-        return Split(self._shards, self._shard, self._row, labels, self.paths)
+    def recoded(self, numbers: Sequence[int]) -> Split:
+        """The same images with other class numbers: class i becomes class numbers[i], in labels and masks."""
+        codes = np.arange(256, dtype=np.uint8)
+        codes[: len(numbers)] = numbers
+        labels = np.array(numbers, np.int64)[self.labels] if not self._masks else self.labels
+        return Split(self._shards, self._shard, self._row, labels, self.paths, self._masks, codes)
 
     def read(self, indices: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Images uint8 [len(indices), H, W, 3]; indices within the split, in any order, repeats allowed."""
-        images = np.empty((len(indices), *self._shards[0].shape[1:]), np.uint8)
-        for out, shard, row in zip(images, self._shard[indices].tolist(), self._row[indices].tolist(), strict=True):
-            out[...] = self._shards[shard][row]  # one copy of a whole image: contiguous on both sides
-        return images
+        return self._read(self._shards, indices)
+
+    def read_masks(self, indices: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+        """Class numbers uint8 [len(indices), H, W] of the same images."""
+        masks = self._read(self._masks, indices)
+        return masks if self._codes is None else self._codes[masks]
+
+    def _read(self, shards: list[npt.NDArray[np.uint8]], indices: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+        rows = np.empty((len(indices), *shards[0].shape[1:]), np.uint8)
+        for out, shard, row in zip(rows, self._shard[indices].tolist(), self._row[indices].tolist(), strict=True):
+            out[...] = shards[shard][row]  # one copy of a whole image: contiguous on both sides
+        return rows
 
     def read_all(self) -> npt.NDArray[np.uint8]:
         """The whole split, uint8 [n, H, W, 3], read in the order in which it lies on disk."""
@@ -69,19 +88,20 @@ class LocalDataset:
         self.manifest = manifest
         self.folder = folder
         self._index = pq.read_table(folder / INDEX, use_threads=False)
-        self._shards: list[npt.NDArray[np.uint8]] = [
-            np.load(folder / shard.file, mmap_mode="r").view(np.ndarray) for shard in manifest.shards
-        ]
+        self._shards, self._masks = (
+            [np.load(folder / shard.file, mmap_mode="r").view(np.ndarray) for shard in shards]
+            for shards in (manifest.shards, manifest.masks)
+        )
 
     def split(self, name: str) -> Split:
-        """The split "train" or "val", or "all" of them. Raises KeyError where the dataset has none of that name."""
+        """A split of the manifest's, or "all" of them. Raises KeyError where the dataset has none of that name."""
         if name not in (*self.manifest.counts, ALL):
             raise KeyError(f"{self.manifest.name} has the splits {', '.join(self.manifest.counts)}, not {name}")
         splits = self._index["split"].to_numpy()
         rows = np.arange(len(splits)) if name == ALL else np.flatnonzero(splits == name)
         column = {key: self._index[key].to_numpy()[rows].astype(np.int64) for key in ("shard", "row", "label")}
         paths = self._index["path"].take(rows).to_pylist()
-        return Split(self._shards, column["shard"], column["row"], column["label"], paths)
+        return Split(self._shards, column["shard"], column["row"], column["label"], paths, self._masks)
 
 
 def fetch(ref: DatasetRef, cache: Path, on_bytes: OnBytes | None = None) -> LocalDataset:
@@ -112,7 +132,8 @@ def fetch(ref: DatasetRef, cache: Path, on_bytes: OnBytes | None = None) -> Loca
 
 def _files(manifest: Manifest) -> dict[str, tuple[str, int | None]]:
     """File -> (sha256, size in bytes where it is known)."""
-    files: dict[str, tuple[str, int | None]] = {shard.file: (shard.sha256, shard.bytes) for shard in manifest.shards}
+    shards = (*manifest.shards, *manifest.masks)
+    files: dict[str, tuple[str, int | None]] = {shard.file: (shard.sha256, shard.bytes) for shard in shards}
     return files | {INDEX: (manifest.index_sha256, None)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from visionjobs.data.layouts import LAYOUTS
-from visionjobs.data.pack import FOLDER, MANIFEST, Manifest, dataset_store, read_manifest
+from visionjobs.data.manifest import FOLDER, MANIFEST, Manifest, dataset_store, read_manifest
 from visionjobs.errors import MissingObjectError, UserError, nearest
 from visionjobs.storage import Store
 

@@ -1,4 +1,4 @@
-"""Packed images -> batches on the device: the order of samples, device-resident or prefetched images, normalisation.
+"""Packed images -> batches on the device: device-resident or prefetched images, normalisation.
 
 Nothing is decoded here: images arrive as uint8 NHWC, cross the bus as uint8 and become floats on the device.
 Resident and prefetched images give the same batches to the bit.
@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visionjobs.data.order import Indices, PlannedBatch
 from visionjobs.data.residence import Residence, Wish, decide_residence, device_memory, mib
 from visionjobs.errors import UserError
 
@@ -32,15 +33,17 @@ PREFETCHED_BATCHES = 3
 BLOCK_BYTES = 32 << 20
 """Resident images are loaded in pieces of about this size, so that host memory does not grow with the dataset."""
 
-Indices = npt.NDArray[np.int64]
-
 
 class ImageSource(Protocol):
-    """Packed images of one size, such as a split in data/cache.py. `read` is called from one background thread."""
+    """Packed images of one size, such as a split in data/cache.py. They are read from one background thread."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """int64 [n]."""
+        """int64 [n]: what is learned of each image, unless it has a mask."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether each image has a mask."""
 
     def __len__(self) -> int:
         """Number of images, n."""
@@ -48,69 +51,19 @@ class ImageSource(Protocol):
     def read(self, indices: Indices) -> npt.NDArray[np.uint8]:
         """Copies of the images at `indices` [k], in that order: uint8 [k, H, W, 3]."""
 
-
-class EpochOrder(NamedTuple):
-    """The samples of an epoch in training order. Copy 0 is the image as it is; 1, 2, ... are to be augmented."""
-
-    sample: Indices
-    copy: Indices
-
-
-class PlannedBatch(NamedTuple):
-    """What one rank takes at one step of the epoch: sample indices and copy numbers, int64 [b] each."""
-
-    step: int
-    sample: Indices
-    copy: Indices
+    def read_masks(self, indices: Indices) -> npt.NDArray[np.uint8]:
+        """Their masks, class numbers: uint8 [k, H, W]."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 [b, H, W, 3] and labels: int64 [b], on the device; copy: int64 [b], on the host."""
+    """images: uint8 [b, H, W, 3]; targets: labels int64 [b], or masks uint8 [b, H, W]; both on the device. copy: int64
+    [b], on the host."""
 
     step: int
     images: Tensor
-    labels: Tensor
+    targets: Tensor
     copy: Indices
-
-
-def epoch_order(n: int, copies: int, seed: int, epoch: int) -> EpochOrder:
-    """A permutation of all (image, copy) pairs, n * (1 + copies) of them: a pure function of its arguments.
-
-    It is drawn on the CPU, so that it is the same whatever the device.
-    """
-    # SeedSequence mixes the two numbers, so that seed 0 epoch 1 and seed 1 epoch 0 have nothing in common.
-    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-    generator = torch.Generator().manual_seed(mixed)
-    pairs = torch.randperm(n * (1 + copies), generator=generator).numpy()
-    return EpochOrder(sample=pairs % n, copy=pairs // n) if n else EpochOrder(pairs, pairs)
-
-
-def batch_plan(
-    order: EpochOrder, global_batch: int, rank: int, world: int, start_step: int = 0
-) -> Iterator[PlannedBatch]:
-    """The batches of `rank` from `start_step` of the epoch on: the rank-th equal part of each global batch.
-
-    The last incomplete global batch is dropped. Raises ValueError unless `world` divides `global_batch`.
-    """
-    if global_batch % world:
-        raise ValueError(f"a global batch of {global_batch} cannot be divided equally among {world} ranks")
-    share = global_batch // world
-    starts = (
-        (step, step * global_batch + rank * share) for step in range(start_step, len(order.sample) // global_batch)
-    )
-    return (PlannedBatch(step, order.sample[at : at + share], order.copy[at : at + share]) for step, at in starts)
-
-
-def evaluation_plan(n: int, batch: int, rank: int, world: int) -> Iterator[PlannedBatch]:
-    """Every sample exactly once over the ranks, in order: rank r has a contiguous share, sizes differ by at most one.
-
-    A rank has no batch at all where there are fewer samples than ranks. `batch` is the size on one rank.
-    """
-    first, last = n * rank // world, n * (rank + 1) // world
-    for step, start in enumerate(range(first, last, batch)):
-        sample = np.arange(start, min(start + batch, last), dtype=np.int64)
-        yield PlannedBatch(step, sample, np.zeros_like(sample))
 
 
 class Images(ABC):
@@ -144,8 +97,9 @@ class Images(ABC):
     def _load(self, plan: Iterator[PlannedBatch]) -> Generator[Batch, None, None]:
         """The batches; `batches` adds the clock."""
 
-    def _batch(self, planned: PlannedBatch, images: Tensor, index: Tensor) -> Batch:
-        return Batch(planned.step, images, self._labels.index_select(0, index), planned.copy)
+    def _batch(self, planned: PlannedBatch, images: Tensor, masks: Tensor | None, index: Tensor) -> Batch:
+        targets = self._labels.index_select(0, index) if masks is None else masks
+        return Batch(planned.step, images, targets, planned.copy)
 
 
 class ResidentImages(Images):
@@ -153,8 +107,11 @@ class ResidentImages(Images):
 
     def __init__(self, source: ImageSource, size: tuple[int, int], device: torch.device, residence: Residence) -> None:
         super().__init__(source, size, device, residence)
+        self._masks: Tensor | None = None
         try:
             self._images = torch.empty((len(source), *size, 3), dtype=torch.uint8, device=device)
+            if source.has_masks:
+                self._masks = torch.empty((len(source), *size), dtype=torch.uint8, device=device)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"data.resident: {mib(residence.bytes)} of {device} were to hold the images, and other programs have "
@@ -162,13 +119,18 @@ class ResidentImages(Images):
             ) from error
         block = max(1, BLOCK_BYTES // (size[0] * size[1] * 3))
         for start in range(0, len(source), block):
-            part = source.read(np.arange(start, min(start + block, len(source))))
-            self._images[start : start + block] = resized(_sent(torch.from_numpy(part), device), size)
+            index = np.arange(start, min(start + block, len(source)))
+            images = _sent(torch.from_numpy(source.read(index)), device)
+            self._images[start : start + block] = resized(images, size)
+            if self._masks is not None:
+                masks = _sent(torch.from_numpy(source.read_masks(index)), device)
+                self._masks[start : start + block] = resized_masks(masks, size)
 
     def _load(self, plan: Iterator[PlannedBatch]) -> Generator[Batch, None, None]:
         for planned in plan:
             index = _sent(torch.from_numpy(planned.sample), self._device)
-            yield self._batch(planned, self._images.index_select(0, index), index)
+            masks = None if self._masks is None else self._masks.index_select(0, index)
+            yield self._batch(planned, self._images.index_select(0, index), masks, index)
 
 
 class PrefetchedImages(Images):
@@ -185,27 +147,32 @@ class PrefetchedImages(Images):
             ahead = deque((planned, pool.submit(self._read, planned)) for planned in islice(plan, PREFETCHED_BATCHES))
             while ahead:
                 planned, reading = ahead.popleft()
-                images, index, arrived = reading.result()  # raises here what was raised in the thread
+                images, masks, index, arrived = reading.result()  # raises here what was raised in the thread
                 for following in islice(plan, 1):
                     ahead.append((following, pool.submit(self._read, following)))
                 if arrived is not None:
                     stream = torch.cuda.current_stream(self._device)
                     stream.wait_event(arrived)
-                    images.record_stream(stream)  # their memory is not another batch's until `stream` is done with it
-                    index.record_stream(stream)
-                yield self._batch(planned, resized(images, self._size), index)
+                    for sent in (images, index) if masks is None else (images, masks, index):
+                        sent.record_stream(stream)  # its memory is not another batch's until `stream` is done with it
+                at_size = None if masks is None else resized_masks(masks, self._size)
+                yield self._batch(planned, resized(images, self._size), at_size, index)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, planned: PlannedBatch) -> tuple[Tensor, Tensor, torch.cuda.Event | None]:
-        """In the thread: images uint8 [b, H, W, 3] at the packed size and their index, sent on their way to the device.
-
-        The event is that of their arrival.
+    def _read(self, planned: PlannedBatch) -> tuple[Tensor, Tensor | None, Tensor, torch.cuda.Event | None]:
+        """In the thread: images uint8 [b, H, W, 3] and masks [b, H, W] at the packed size and their index, sent on
+        their way to the device. The event is that of their arrival.
         """
         images = torch.from_numpy(self._source.read(planned.sample))
+        masks = torch.from_numpy(self._source.read_masks(planned.sample)) if self._source.has_masks else None
         with torch.cuda.stream(self._stream):
-            sent = _sent(images, self._device), _sent(torch.from_numpy(planned.sample), self._device)
-            return *sent, self._stream.record_event() if self._stream is not None else None
+            return (
+                _sent(images, self._device),
+                None if masks is None else _sent(masks, self._device),
+                _sent(torch.from_numpy(planned.sample), self._device),
+                self._stream.record_event() if self._stream is not None else None,
+            )
 
 
 def open_images(
@@ -219,10 +186,11 @@ def open_images(
 ) -> Images:
     """Decide where the images of a split live, and make them ready. `size` is (height, width) in pixels.
 
-    The images take len(source) * height * width * 3 bytes; they may take `fraction` of the device's total memory,
-    shared equally among `processes_on_device`. Raises UserError where `resident` is "always" and they do not fit.
+    The images take len(source) * height * width * 3 bytes, masks a third of that; they may take `fraction` of the
+    device's total memory, shared equally among `processes_on_device`. Raises UserError where `resident` is "always"
+    and they do not fit.
     """
-    needed = len(source) * size[0] * size[1] * 3
+    needed = len(source) * size[0] * size[1] * (4 if source.has_masks else 3)
     residence = decide_residence(needed, device_memory(device), resident, fraction, processes_on_device)
     return (ResidentImages if residence.resident else PrefetchedImages)(source, size, device, residence)
 
@@ -234,6 +202,13 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     floats = images.permute(0, 3, 1, 2).float()
     floats = F.interpolate(floats, size=size, mode="bilinear", align_corners=False, antialias=True)
     return floats.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def resized_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [b, H, W] -> uint8 [b, *size]: of each new pixel the class at its centre, as Pillow's NEAREST does it."""
+    if tuple(masks.shape[1:]) == size or not len(masks):
+        return masks.reshape(len(masks), *size)
+    return F.interpolate(masks[:, None], size=size, mode="nearest-exact")[:, 0]
 
 
 class Normaliser:

@@ -2,6 +2,7 @@
 
 <storage>/datasets/<name>/<version>/
     images-00000.npy ...   uint8 [rows, H, W, 3], RGB, in the order of the sorted source paths, all splits together
+    masks-00000.npy ...    uint8 [rows, H, W], class numbers, of a segmentation dataset: row by row those of the images
     index.parquet          one row an image: where it came from, its label and split, where it lies
     rejects.csv            path, reason of every source file that was left out
     manifest.json          written last: a dataset without one does not exist
@@ -18,26 +19,21 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Literal
+from typing import IO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from visionjobs.errors import StorageError, UserError, VisionjobsError
+from visionjobs.data.manifest import INDEX, MANIFEST, REJECTS, Shard
+from visionjobs.errors import StorageError, VisionjobsError
 from visionjobs.storage import Store
 
-FORMAT: Final = 1
 ROWS = 256
 """Images a shard: 38 MB at 224 px, large enough for S3, small enough to fetch again."""
-
-FOLDER = "datasets"
-MANIFEST, INDEX, REJECTS = "manifest.json", "index.parquet", "rejects.csv"
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -49,85 +45,10 @@ INDEX_SCHEMA = pa.schema(
 log = logging.getLogger(__name__)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Shard(_Part):
-    """One packed file. bytes: its size; rows: the images in it."""
-
-    file: str
-    sha256: str
-    bytes: int
-    rows: int
-
-    @field_validator("file")
-    @classmethod
-    def _is_a_plain_name(cls, value: str) -> str:
-        if "/" in value or "\\" in value or value.startswith("."):
-            raise ValueError("is not a plain file name")
-        return value
-
-
-class Manifest(_Part):
-    """What a packed dataset is made of.
-
-    size: [height, width] in pixels; counts: split -> class -> images; rejected: source files left out;
-    parameters: those of the import; source: where it came from, for people; created: UTC, ISO 8601.
-    """
-
-    format: Literal[1]
-    layout: str
-    name: str
-    version: str
-    classes: list[str]
-    size: list[int]
-    counts: dict[str, dict[str, int]]
-    rejected: int
-    shards: list[Shard]
-    index_sha256: str
-    parameters: dict[str, int | float | str | list[int]]
-    source: str
-    created: str
-
-    @field_validator("created")
-    @classmethod
-    def _is_a_date(cls, value: str) -> str:
-        datetime.fromisoformat(value)
-        return value
-
-    @property
-    def images(self) -> int:
-        """Images in all splits."""
-        return sum(shard.rows for shard in self.shards)
-
-    @property
-    def bytes(self) -> int:
-        """Size of all shards."""
-        return sum(shard.bytes for shard in self.shards)
-
-
-def dataset_store(root: Store, name: str, version: str) -> Store:
-    """The place of one version of a dataset below the storage root."""
-    return root.at(FOLDER, name, version)
-
-
-def read_manifest(store: Store) -> Manifest:
-    """The manifest of the dataset at `store`. Raises MissingObjectError, and UserError where it is not valid."""
-    try:
-        return Manifest.model_validate_json(store.read(MANIFEST))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{store.address}/{MANIFEST}: {key}: {first['msg']}. It was written by another version of visionjobs, or "
-            "changed by hand: import the dataset again."
-        ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One image of the index. sha256: of the source file, raw; width, height: of the source image, in pixels."""
+    """One image of the index. sha256: of the source file, raw; label: -1 where there is a mask; width, height: of the
+    source image, in pixels."""
 
     path: str
     sha256: bytes
@@ -173,14 +94,18 @@ def write_rejects(store: Store, rejects: Iterable[tuple[str, str]]) -> None:
 
 
 class ShardWriter:
-    """Packs images into shards and uploads each when it is full, while the next one fills.
+    """Packs images, or masks, into shards and uploads each when it is full, while the next one fills.
 
-    At most two shards lie in the local temporary folder and none in memory, however many images follow. Left by an
-    exception (Ctrl-C too), it deletes what it uploaded, unless another import has completed the same dataset.
+    kind: "images" (uint8 [H, W, 3]) or "masks" (uint8 [H, W]), of `size` (H, W). At most two shards lie in the local
+    temporary folder and none in memory, however many images follow. Left by an exception (Ctrl-C too), it deletes what
+    it uploaded, unless another import has completed the same dataset.
     """
 
-    def __init__(self, store: Store, size: tuple[int, int], rows: int = ROWS) -> None:
-        self._store, self.size, self._shape, self._rows = store, size, (*size, 3), rows
+    def __init__(
+        self, store: Store, size: tuple[int, int], rows: int = ROWS, kind: Literal["images", "masks"] = "images"
+    ) -> None:
+        self._store, self.size, self._rows, self._kind = store, size, rows, kind
+        self._shape = (*size, 3) if kind == "images" else size
         self._file: IO[bytes] | None = None
         self._filled = 0
         self._shards: list[Shard] = []
@@ -202,7 +127,7 @@ class ShardWriter:
             self._withdraw()
 
     def add(self, image: npt.NDArray[np.uint8]) -> tuple[int, int]:
-        """Append an image uint8 [H, W, 3]. Returns (shard, row). Raises StorageError where the local disk is full."""
+        """Append an image or mask. Returns (shard, row). Raises StorageError where the local disk is full."""
         if image.shape != self._shape or image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {self._shape}, got {image.dtype} {image.shape}")
         try:
@@ -230,7 +155,7 @@ class ShardWriter:
         return self._file
 
     def _begin(self) -> None:
-        self._names.append(f"images-{len(self._names):05d}.npy")
+        self._names.append(f"{self._kind}-{len(self._names):05d}.npy")
         self._file = (self._folder / self._names[-1]).open("wb")
         self._filled = 0
         self._header()

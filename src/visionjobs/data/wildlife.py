@@ -14,19 +14,8 @@ from functools import partial
 import PIL
 
 from visionjobs.data.decode import Decoded, UnusableImageError, decode, quiet_pillow
-from visionjobs.data.pack import (
-    FORMAT,
-    MANIFEST,
-    ROWS,
-    Manifest,
-    Packed,
-    ShardWriter,
-    count,
-    dataset_store,
-    read_manifest,
-    write_index,
-    write_rejects,
-)
+from visionjobs.data.manifest import FORMAT, MANIFEST, Manifest, dataset_store, read_manifest
+from visionjobs.data.pack import ROWS, Packed, ShardWriter, count, write_index, write_rejects
 from visionjobs.data.parallel import OnProgress, default_threads, ordered_map
 from visionjobs.data.source import Listing, Reject, Source, is_hidden, open_source
 from visionjobs.errors import UserError

@@ -11,6 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from visionjobs.models.outputs import total
+
 FLOAT_BYTES = 4
 ADAM_MOMENTS = 2
 
@@ -65,7 +67,7 @@ def measure(model: nn.Module, batch: int, size: tuple[int, int], dtype: torch.dt
         with FlopCounterMode(display=False) as step:
             with saved_tensors_hooks(keep, lambda tensor: tensor):
                 output = functional_call(model.train(), state, torch.empty(batch, 3, *size))
-            output.float().sum().backward()
+            total(output).backward()  # type: ignore[no-untyped-call]
     model.train(was_training)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return Cost(

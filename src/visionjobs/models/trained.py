@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from visionjobs.data.loader import Normaliser, resized
-from visionjobs.data.pack import Manifest
+from visionjobs.data.manifest import Manifest
 from visionjobs.errors import FinalError, MissingObjectError, UserError
 from visionjobs.models import build_model
 from visionjobs.models.freeze import FreezableModule

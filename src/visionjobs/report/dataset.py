@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from visionjobs.data.cache import LocalDataset
-from visionjobs.data.pack import Manifest
+from visionjobs.data.manifest import Manifest
 from visionjobs.report.figures import BLUE, GREEN, ORANGE
 
 OKABE_ITO = (BLUE, ORANGE, GREEN)

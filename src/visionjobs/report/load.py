@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from visionjobs import predictions, sample_images
-from visionjobs.arrays import Arrays, unpack_arrays
+from collections.abc import Callable
+from typing import Any
+
+from visionjobs import mask_predictions, predictions, sample_images, scenes
+from visionjobs.arrays import unpack_arrays
 from visionjobs.errors import MissingObjectError
+from visionjobs.mask_predictions import MaskPredictions
 from visionjobs.predictions import Predictions
 from visionjobs.report.summary import RunSummary
 from visionjobs.runs import Run
 from visionjobs.sample_images import SampleImages
+from visionjobs.scenes import Scenes
+
+Read = Callable[[str], bytes | None]
+"""A key relative to the run's folder -> its contents, None where it is not there."""
 
 
 def load_summary(run: Run) -> RunSummary:
     """Read what there is of the run; parts that are not there yet are left empty. Raises UserError (damaged file)."""
-    spec = run.spec_now()
-    key = predictions.KEY.format(split="val")
-    predicted, samples = _read(run, key), _read(run, sample_images.KEY)
+    spec, metrics = run.spec_now(), run.metrics() or {}
+
+    def read(key: str) -> bytes | None:
+        try:
+            return run.store.read(key)
+        except MissingObjectError:
+            return None
+
     return RunSummary(
         run=run.id,
         job=spec.name,
         spec=spec.model_dump(mode="json"),
         record=run.record(),
         history=run.history(),
-        metrics=run.metrics() or {},
+        metrics=metrics,
         dataset=run.dataset() or {},
-        predictions=Predictions.from_parquet(predicted, f"{run.store.address}/{key}") if predicted else None,
-        samples=SampleImages.from_npz(samples, f"{run.store.address}/{sample_images.KEY}") if samples else None,
-        embeddings=_arrays(run),
+        **read_kept(spec.task, str(metrics.get("split", "val")), read, run.store.address),
     )
 
 
-def _read(run: Run, key: str) -> bytes | None:
-    try:
-        return run.store.read(key)
-    except MissingObjectError:
-        return None
+def read_kept(task: str, split: str, read: Read, address: str) -> dict[str, Any]:
+    """The fields of a RunSummary that come from `predictions/`, None or empty where there is no such file.
 
-
-def _arrays(run: Run) -> Arrays:
-    data = _read(run, predictions.EMBEDDINGS)
-    return {} if data is None else unpack_arrays(data, f"{run.store.address}/{predictions.EMBEDDINGS}")
+    Raises UserError naming a file, below `address`, that is damaged.
+    """
+    found: dict[str, Any] = {"predictions": None, "samples": None, "embeddings": {}, "masks": None, "scenes": None}
+    kinds: dict[str, tuple[str, Callable[[bytes, str], Any]]] = (
+        {
+            "masks": (mask_predictions.KEY.format(split=split), MaskPredictions.from_npz),
+            "scenes": (scenes.KEY, Scenes.from_npz),
+        }
+        if task == "segmentation"
+        else {
+            "predictions": (predictions.KEY.format(split=split), Predictions.from_parquet),
+            "samples": (sample_images.KEY, SampleImages.from_npz),
+            "embeddings": (predictions.EMBEDDINGS, unpack_arrays),
+        }
+    )
+    for field, (key, parse) in kinds.items():
+        if (data := read(key)) is not None:
+            found[field] = parse(data, f"{address}/{key}")
+    return found

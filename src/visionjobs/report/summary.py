@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from visionjobs.mask_predictions import MaskPredictions
 from visionjobs.predictions import Predictions
 from visionjobs.sample_images import SampleImages
+from visionjobs.scenes import Scenes
 from visionjobs.spec import flatten
 
 Row = Mapping[str, Any]
@@ -27,12 +29,14 @@ class RunSummary:
     history: a row an epoch, in order: epoch (from 0; shown from 1), images_per_second, data_wait_share (0..1),
         gpu_utilisation (0..1, None on a CPU), peak_memory_bytes, seconds, diagnosis (None or a sentence), and the
         task's own columns, for classification train_loss, train_ce, train_uniform, train_accuracy, val_loss,
-        val_accuracy.
+        val_accuracy; for segmentation train_loss, train_ce, train_miou, train_pixel_accuracy, val_loss, val_miou,
+        val_pixel_accuracy; lr of the epoch's last step.
     metrics: metrics.json, {} while there is none; its "data" names the dataset where that is not the run's own.
     dataset: the manifest of the dataset (dataset.json: classes, size, counts by split and class, ...), {} without.
     predictions, samples: of the validation split, and the images to show; None without.
     embeddings: "train_2d" float32 [n, 2], "val_2d" [m, 2], "val_3d" [m, 3] (t-SNE of the features), with
         "train_labels" int64 [n] and "val_labels" [m]; {} where the model has no features to show.
+    masks, scenes: in place of predictions and samples, where the task is segmentation; of the measured split.
     """
 
     run: str
@@ -45,6 +49,8 @@ class RunSummary:
     predictions: Predictions | None = None
     samples: SampleImages | None = None
     embeddings: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    masks: MaskPredictions | None = None
+    scenes: Scenes | None = None
 
     @property
     def values(self) -> Mapping[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from visionjobs.data.manifest import Manifest
 from visionjobs.spec import JobSpec
 from visionjobs.tasks.base import Task
 from visionjobs.tasks.classification import Classification
+from visionjobs.tasks.segmentation import Segmentation
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 
-def make_task(spec: JobSpec, classes: list[str]) -> Task:
-    """The task of a job, for a dataset with these class names."""
-    return TASKS[spec.task](spec, classes)
+def make_task(spec: JobSpec, dataset: Manifest) -> Task:
+    """The task of a job, on this dataset."""
+    return TASKS[spec.task](spec, dataset)

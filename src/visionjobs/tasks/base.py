@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from visionjobs.data.cache import Split
+from visionjobs.data.manifest import Manifest
+from visionjobs.models.outputs import Outputs
 from visionjobs.spec import JobSpec
 
 Counts = dict[str, Tensor]
@@ -26,12 +28,13 @@ OnStage = Callable[[str], None]
 class Ended:
     """What an evaluation left.
 
-    classes: in the model's order; split, samples: what was evaluated, its labels in that order; metrics: from its
-    counts; kept: name -> [n, ...] in the order of the samples; train: the training split, None where it has no say;
-    features: "train" and "val" -> "index" and "features" (training/evaluation.py), {} without a layer for them.
+    dataset: that of the training, with the classes in the model's order; split, samples: what was evaluated, its labels
+    or masks in that order; metrics: from its counts; kept: name -> [n, ...] in the order of the samples; train: the
+    training split, None where it has no say; features: "train" and "val" -> "index" and "features"
+    (training/evaluation.py), {} without a layer for them.
     """
 
-    classes: list[str]
+    dataset: Manifest
     split: str
     samples: Split
     metrics: dict[str, Any]
@@ -56,26 +59,27 @@ class Result(Protocol):
 
 
 class Task(ABC):
-    """One kind of learning problem."""
+    """One kind of learning problem. targets: of a batch, as in data/loader.py."""
 
-    def __init__(self, spec: JobSpec, classes: list[str]) -> None:
+    def __init__(self, spec: JobSpec, dataset: Manifest) -> None:
         self.spec = spec
-        self.classes = classes
+        self.dataset = dataset
+        self.classes = dataset.classes
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Differentiable scalars: 'loss', and the terms that it is the sum of."""
+    def loss(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
+        """Differentiable scalars: 'loss', and the terms that it is made of."""
 
     @abstractmethod
     def train_counts(self, device: torch.device) -> Counts:
         """Zeroed counts for the training rows of an epoch."""
 
     @abstractmethod
-    def count_train(self, counts: Counts, terms: dict[str, Tensor], outputs: Tensor, targets: Tensor) -> None:
+    def count_train(self, counts: Counts, terms: dict[str, Tensor], outputs: Outputs, targets: Tensor) -> None:
         """Add a training batch, in place, without waiting for the device."""
 
     @abstractmethod
-    def train_row(self, counts: Counts) -> dict[str, float]:
+    def train_row(self, counts: Counts) -> dict[str, float | None]:
         """The summed counts as the training columns of a history row."""
 
     @abstractmethod
@@ -90,7 +94,7 @@ class Task(ABC):
     """Names of what `keep` keeps."""
 
     @abstractmethod
-    def keep(self, outputs: Tensor) -> dict[str, Tensor]:
+    def keep(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """What is kept of each sample of a batch in the last evaluation of a run: name -> [b, ...], on the device."""
 
     @abstractmethod

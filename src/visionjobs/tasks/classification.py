@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from visionjobs.metrics import classification as metrics
+from visionjobs.models.outputs import Outputs, logits_of
 from visionjobs.tasks.base import Completed, Counts, Ended, OnStage, Result, Task
 from visionjobs.tasks.classification_end import complete
 from visionjobs.theory import label_smoothing_terms
@@ -16,9 +17,10 @@ from visionjobs.theory import label_smoothing_terms
 class Classification(Task):
     """outputs: logits [N, K] of any floating dtype; targets: class indices [N] int64."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy with label smoothing, its two terms apart."""
-        cross_entropy, uniform = label_smoothing_terms(outputs.float(), targets, self.spec.train.label_smoothing)
+        logits = logits_of(outputs).float()
+        cross_entropy, uniform = label_smoothing_terms(logits, targets, self.spec.train.label_smoothing)
         return {"loss": cross_entropy + uniform, "ce": cross_entropy, "uniform": uniform}
 
     def train_counts(self, device: torch.device) -> Counts:
@@ -28,15 +30,15 @@ class Classification(Task):
             for name in ("loss", "ce", "uniform", "correct", "n")
         }
 
-    def count_train(self, counts: Counts, terms: dict[str, Tensor], outputs: Tensor, targets: Tensor) -> None:
+    def count_train(self, counts: Counts, terms: dict[str, Tensor], outputs: Outputs, targets: Tensor) -> None:
         """Weight the batch means by the batch size."""
         n = targets.shape[0]
         for name, term in terms.items():
             counts[name].add_(term.detach(), alpha=n)
-        counts["correct"].add_((outputs.detach().argmax(1) == targets).sum())
+        counts["correct"].add_((logits_of(outputs).detach().argmax(1) == targets).sum())
         counts["n"].add_(n)
 
-    def train_row(self, counts: Counts) -> dict[str, float]:
+    def train_row(self, counts: Counts) -> dict[str, float | None]:
         """Means over the samples seen in training mode, augmented ones included."""
         n = max(float(counts["n"]), 1.0)
         return {
@@ -56,7 +58,7 @@ class Classification(Task):
 
     kept = ("logits",)
 
-    def keep(self, outputs: Tensor) -> dict[str, Tensor]:
+    def keep(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The logits, float32 [b, K]."""
         return {"logits": outputs.float()}
 

@@ -31,7 +31,7 @@ def complete(spec: JobSpec, ended: Ended, on_stage: OnStage) -> Completed:
     """See `Task.complete`."""
     samples = ended.samples
     predicted = Predictions(
-        ended.split, tuple(ended.classes), tuple(samples.paths), samples.labels, ended.kept["logits"]
+        ended.split, tuple(ended.dataset.classes), tuple(samples.paths), samples.labels, ended.kept["logits"]
     )
     on_stage("bootstrap intervals")
     metrics = ended.metrics | sample_metrics(predicted)
@@ -95,7 +95,7 @@ def _features(spec: JobSpec, ended: Ended, train: Split, on_stage: OnStage) -> t
         train.labels[of_train["index"]],
         of_val["features"],
         ended.samples.labels[of_val["index"]],
-        ended.classes,
+        ended.dataset.classes,
         layer=str(model_entry(spec).features),
         seed=spec.train.seed,
         on_stage=on_stage,

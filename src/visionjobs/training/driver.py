@@ -25,7 +25,7 @@ from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
-from visionjobs.training.setup import check_batch, check_precision
+from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work
 
@@ -99,7 +99,7 @@ def _check_inputs(
 ) -> list[str]:
     """Dataset and weights, before anything is made. Returns warnings."""
     warnings: list[str] = []
-    check_batch(spec, sum(dataset.manifest.counts["train"].values()))
+    check_dataset(spec, dataset.manifest)
     checkpoints = list_checkpoints(run) if run else []
     if run and not checkpoints and run.history():
         warnings.append(f"run {run.id} has no checkpoint left: it starts from the beginning again")

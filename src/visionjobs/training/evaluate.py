@@ -8,27 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from visionjobs.data.cache import ALL, LocalDataset, Split, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.data.loader import open_images
 from visionjobs.errors import UserError, nearest
 from visionjobs.models.precision import autocast
 from visionjobs.models.trained import Trained
-from visionjobs.predictions import KEY, Predictions
 from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
-from visionjobs.report.load import load_summary
+from visionjobs.report.load import load_summary, read_kept
 from visionjobs.runs import now
-from visionjobs.sample_images import KEY as SAMPLES
-from visionjobs.sample_images import SampleImages
 from visionjobs.storage import OnBytes, Store
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.training.evaluation import Evaluator
 from visionjobs.training.finalise import metrics_file
-from visionjobs.training.outputs import SPLIT
 from visionjobs.training.setup import plain_input
 from visionjobs.training.worker import Worker
 
@@ -73,11 +67,12 @@ def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, tol
     samples = in_classes_of(trained.classes, local, split)
     completed = _measure(trained, samples, split, told)
     own = (ref.manifest.name, ref.manifest.version) == (trained.dataset.name, trained.dataset.version)
+    measured = own and split == trained.dataset.measured_split
     name = split if own else f"{ref.manifest.name}-{ref.manifest.version}-{split}"
     store = trained.run.store.at("evaluations", name)
     told.stage("the report")
-    _write(store, trained, ref, split, completed, own and split == SPLIT)
-    return Evaluation(store, completed.metrics, own and split == SPLIT)
+    _write(store, trained, ref, split, completed, measured)
+    return Evaluation(store, completed.metrics, measured)
 
 
 def in_classes_of(classes: list[str], local: LocalDataset, split: str) -> Split:
@@ -89,8 +84,7 @@ def in_classes_of(classes: list[str], local: LocalDataset, split: str) -> Split:
             f"the dataset {local.manifest.name} {local.manifest.version} has classes that the run does not know: "
             f"{', '.join(unknown)}. The run's classes are: {', '.join(classes)}."
         )
-    found = local.split(split)
-    return found.relabelled(np.array([classes.index(name) for name in there], np.int64)[found.labels])
+    return local.split(split).recoded([classes.index(name) for name in there])
 
 
 def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Completed:
@@ -98,7 +92,7 @@ def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Comple
     images = open_images(
         samples, size=trained.size, device=device, resident="never", fraction=1.0, processes_on_device=1
     )
-    task = make_task(spec, trained.classes)
+    task = make_task(spec, trained.dataset)
     evaluator = Evaluator(
         Worker(0, 1, device),
         task,
@@ -109,7 +103,7 @@ def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Comple
         lambda count: told.samples(count, len(samples)),
     )
     metrics, kept = evaluator.metrics_and_samples(images)
-    return task.complete(Ended(trained.classes, split, samples, metrics, kept), told.stage)
+    return task.complete(Ended(trained.dataset, split, samples, metrics, kept), told.stage)
 
 
 def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed, own: bool) -> None:
@@ -125,9 +119,7 @@ def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, complete
         spec=found.spec if own else {**found.spec, "published": {}},
         metrics=metrics,
         dataset=ref.manifest.model_dump(mode="json"),
-        predictions=Predictions.from_parquet(completed.files[KEY.format(split=split)], store.address),
-        samples=SampleImages.from_npz(completed.files[SAMPLES], store.address),
-        embeddings={},
+        **read_kept(spec.task, split, completed.files.get, store.address),
     )
     store.delete(["metrics.json"])  # an earlier evaluation's
     for key, data in completed.files.items():

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from visionjobs.arrays import Arrays
-from visionjobs.data.loader import Batch, Images, PlannedBatch, evaluation_plan
+from visionjobs.data.loader import Batch, Images
+from visionjobs.data.order import PlannedBatch, evaluation_plan
 from visionjobs.tasks.base import Task
 from visionjobs.training.worker import Worker
 
@@ -80,9 +81,9 @@ class Evaluator:
         counts = self.task.eval_counts(self.worker.device)
         plan = evaluation_plan(len(images), self.batch, self.worker.rank, self.worker.world)
         for batch, outputs in self._forward(images, plan):
-            self.task.count_eval(counts, outputs, batch.labels)
+            self.task.count_eval(counts, outputs, batch.targets)
             if kept is not None:
-                kept.append(self.task.keep(outputs))
+                kept.append(self.task.keep(outputs, batch.targets))
         return self.task.result(self.worker.sum(counts)).to_dict()
 
     def _forward(self, images: Images, plan: Iterable[PlannedBatch]) -> Iterator[tuple[Batch, Tensor]]:
@@ -92,7 +93,7 @@ class Evaluator:
             with self.autocast():
                 outputs = self.model(self.to_input(batch))
             yield batch, outputs
-            self.on_samples(len(batch.labels))
+            self.on_samples(len(batch.targets))
 
     def _together(self, parts: list[Tensor]) -> npt.NDArray[Any]:
         rows = self.worker.gather_rows(torch.cat(parts) if parts else None)

@@ -27,7 +27,7 @@ from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.tracking.mirror import Mirror
 from visionjobs.training.checkpoint import decode_state, load_newest
-from visionjobs.training.outputs import SPLIT, read_outputs
+from visionjobs.training.outputs import read_outputs
 from visionjobs.training.worker_main import Outcome
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     completed = _complete(spec, dataset, attempt, outcome, ending.stage)
     for key, data in completed.files.items():
         final.write_shared(key, data)
-    final.write_shared("metrics.json", json.dumps(metrics_file(run, spec, SPLIT, completed), indent=1, allow_nan=False))
+    metrics = metrics_file(run, spec, dataset.manifest.measured_split, completed)
+    final.write_shared("metrics.json", json.dumps(metrics, indent=1, allow_nan=False))
     weights = _weights(newest[1])
     final.write_shared(f"weights/{spec.name}.pth", weights)
     record = final.update_record(
@@ -90,11 +91,11 @@ def tidy_up(run: Run) -> None:
 
 def _complete(spec: JobSpec, dataset: LocalDataset, attempt: Store, outcome: Outcome, stage: OnStage) -> Completed:
     groups = read_outputs(attempt)
-    kept, classes = groups.pop("kept"), dataset.manifest.classes
-    ended = Ended(
-        classes, SPLIT, dataset.split(SPLIT), outcome.metrics or {}, kept, dataset.split("train"), features=groups
-    )
-    return make_task(spec, classes).complete(ended, stage)
+    kept, manifest = groups.pop("kept"), dataset.manifest
+    split = manifest.measured_split
+    samples, train = dataset.split(split), dataset.split("train")
+    ended = Ended(manifest, split, samples, outcome.metrics or {}, kept, train, features=groups)
+    return make_task(spec, manifest).complete(ended, stage)
 
 
 def metrics_file(run: Run, spec: JobSpec, split: str, completed: Completed) -> dict[str, Any]:

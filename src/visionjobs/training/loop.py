@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from visionjobs.data.loader import Batch, batch_plan, epoch_order
+from visionjobs.data.loader import Batch
+from visionjobs.data.order import batch_plan, epoch_order
 from visionjobs.errors import FinalError, SupersededError
 from visionjobs.tasks.base import Counts
 from visionjobs.training.monitor import EpochMonitor
 from visionjobs.training.recorder import Recorder
+from visionjobs.training.schedule import learning_rate
 from visionjobs.training.setup import Setup
 
 SYNC_STEPS = 50
@@ -83,7 +85,8 @@ class Loop:
         monitor, waited = EpochMonitor(setup.worker.device), setup.train.wait_seconds
         self.train_epoch(epoch)
         speed = monitor.finish((self.steps_per_epoch - first) * spec.train.batch, setup.train.wait_seconds - waited)
-        row = {"epoch": epoch, "step": self.step} | setup.task.train_row(setup.worker.sum(self.counts))
+        rate = learning_rate(spec.train, self.step - 1, self.total_steps)
+        row = {"epoch": epoch, "step": self.step, "lr": rate} | setup.task.train_row(setup.worker.sum(self.counts))
         for counts in self.counts.values():
             counts.zero_()
         row |= setup.task.eval_row(setup.evaluator.metrics(setup.val)) | speed.to_row()
@@ -111,17 +114,24 @@ class Loop:
         """One optimiser step. Nothing in here waits for the device."""
         setup = self.setup
         torch.manual_seed(step_seed(setup.spec.train.seed, self.step, setup.worker.rank))
-        inputs = setup.train_input(batch)
+        inputs, targets = setup.train_input(batch)
+        self._set_learning_rate()
         with setup.autocast():
             outputs = setup.forward(inputs)
-            terms = setup.task.loss(outputs, batch.labels)
+            terms = setup.task.loss(outputs, targets)
         setup.optimizer.zero_grad(set_to_none=True)
         setup.scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
         setup.scaler.step(setup.optimizer)
         setup.scaler.update()
         self.losses[self.step % self.steps_per_epoch] = terms["loss"].detach()
-        setup.task.count_train(self.counts, terms, outputs, batch.labels)
+        setup.task.count_train(self.counts, terms, outputs, targets)
         self.step += 1
+
+    def _set_learning_rate(self) -> None:
+        """That of the step to come."""
+        train = self.setup.spec.train
+        for group in self.setup.optimizer.param_groups:
+            group["lr"] = learning_rate(train, self.step, self.total_steps)
 
     def _after_step(self, epoch: int) -> None:
         """Progress; the workers compare notes once in a while; a checkpoint if one is due within the epoch."""

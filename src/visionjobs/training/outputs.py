@@ -15,18 +15,15 @@ from visionjobs.runs import OUTPUTS, Attempt
 from visionjobs.storage import Store
 from visionjobs.training.setup import Setup
 
-SPLIT = "val"
-"""The split that a run is measured on."""
-
 
 def last_evaluation(setup: Setup) -> tuple[dict[str, Any], dict[str, Arrays]]:
     """The metrics of the final weights, and by group ("kept", "train", "val") what is kept. All workers call it."""
     evaluator = setup.evaluator
-    metrics, kept = evaluator.metrics_and_samples(setup.val)
+    metrics, kept = evaluator.metrics_and_samples(setup.measured_images())
     groups = {"kept": kept}
     layer = model_entry(setup.spec).features
     if layer is not None:
-        groups |= {"train": evaluator.features(setup.train, layer), SPLIT: evaluator.features(setup.val, layer)}
+        groups |= {"train": evaluator.features(setup.train, layer), "val": evaluator.features(setup.val, layer)}
     return metrics, groups
 
 

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from visionjobs.data.cache import LocalDataset
+from visionjobs.data.cache import LocalDataset, Split
 from visionjobs.data.loader import Batch, Images, Normaliser, open_images
-from visionjobs.errors import UserError
+from visionjobs.data.manifest import Manifest
+from visionjobs.errors import UserError, nearest
 from visionjobs.models import build_model
+from visionjobs.models.outputs import Outputs, total
 from visionjobs.models.precision import autocast, resolve_precision
 from visionjobs.spec import JobSpec
 from visionjobs.tasks import make_task
@@ -27,20 +29,22 @@ from visionjobs.training.worker import Worker
 
 @dataclass
 class Setup:
-    """One worker's things. `model` is the bare module, `forward` what a training step calls (see `connect`)."""
+    """One worker's things. `model` is the bare module, `forward` what a training step calls (see `connect`);
+    train_input: a batch -> inputs and targets; test: None where the dataset has no test split."""
 
     spec: JobSpec
     worker: Worker
     task: Task
     model: nn.Module
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Outputs]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     precision: str
     train: Images
     val: Images
-    train_input: Callable[[Batch], Tensor]
+    train_input: Callable[[Batch], tuple[Tensor, Tensor]]
     val_input: Callable[[Batch], Tensor]
+    test: Split | None
 
     @property
     def local_batch(self) -> int:
@@ -51,6 +55,19 @@ class Setup:
     def evaluator(self) -> Evaluator:
         """Evaluates the current weights."""
         return Evaluator(self.worker, self.task, self.model, self.local_batch, self.val_input, self.autocast)
+
+    def measured_images(self) -> Images:
+        """Those that the final weights are measured on (Manifest.measured_split). A test split is gone through once."""
+        if self.test is None:
+            return self.val
+        return open_images(
+            self.test,
+            size=(self.spec.data.size[0], self.spec.data.size[1]),
+            device=self.worker.device,
+            resident="never",
+            fraction=self.spec.data.resident_fraction,
+            processes_on_device=self.worker.processes_on_device,
+        )
 
     def connect(self) -> None:
         """Join the other workers (DDP, from 2 on) and compile: a collective, so only once all workers are set up."""
@@ -76,7 +93,7 @@ class Setup:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         height, width = self.spec.data.size
         images = torch.zeros(2, 3, height, width, device=self.worker.device).to(memory_format=torch.channels_last)
-        forward(images).float().sum().backward()
+        total(forward(images)).backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad(set_to_none=True)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(buffers[name])
@@ -92,7 +109,7 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     check_precision(spec, device.type == "cuda")
-    check_batch(spec, len(dataset.split("train")))
+    check_dataset(spec, dataset.manifest)
     precision = resolve_precision(spec.train.precision, device)
     train, val = _open_splits(spec, dataset, worker)
     model = build_model(spec, len(dataset.manifest.classes), weights)
@@ -103,7 +120,7 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
     return Setup(
         spec=spec,
         worker=worker,
-        task=make_task(spec, dataset.manifest.classes),
+        task=make_task(spec, dataset.manifest),
         model=model,
         forward=model,
         optimizer=torch.optim.Adam(parameters, lr=spec.train.lr, fused=True),
@@ -113,6 +130,7 @@ def set_up(spec: JobSpec, dataset: LocalDataset, weights: Path | None, worker: W
         val=val,
         train_input=_train_input(spec, device),
         val_input=plain_input(spec, device),
+        test=dataset.split("test") if dataset.manifest.measured_split == "test" else None,
     )
 
 
@@ -122,9 +140,20 @@ def check_precision(spec: JobSpec, use_gpu: bool) -> None:
         raise UserError("train.precision: fp16 needs a GPU, and there is none here; expected auto, fp32 or bf16")
 
 
-def check_batch(spec: JobSpec, images: int) -> None:
-    """Raises UserError where `images` to train on do not fill one batch."""
-    available = images * (1 + spec.data.copies)
+def check_dataset(spec: JobSpec, manifest: Manifest) -> None:
+    """Raises UserError where the job cannot be trained on the dataset: another task, too few images, no such class."""
+    if manifest.task != spec.task:
+        raise UserError(
+            f"data.name: the dataset {manifest.name} is for {manifest.task} (layout {manifest.layout}), and the job's "
+            f"task is {spec.task}"
+        )
+    for number, name in enumerate(spec.train.ignore):
+        if name not in manifest.classes:
+            raise UserError(
+                f'train.ignore.{number}: the dataset {manifest.name} has no class "{name}"; expected some of: '
+                f"{', '.join(manifest.classes)}.{nearest(name, manifest.classes)}"
+            )
+    available = manifest.split_sizes["train"] * (1 + spec.data.copies)
     if available < spec.train.batch:
         raise UserError(
             f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
@@ -150,20 +179,35 @@ def _open_splits(spec: JobSpec, dataset: LocalDataset, worker: Worker) -> tuple[
     return train, val
 
 
-def _train_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], Tensor]:
-    """uint8 batch -> normalised (and, for copies, augmented) float images, NCHW in channels_last memory."""
+def _train_input(spec: JobSpec, device: torch.device) -> Callable[[Batch], tuple[Tensor, Tensor]]:
+    """uint8 batch -> normalised, augmented float images, NCHW in channels_last memory, and their targets."""
     normalise = Normaliser((spec.data.size[0], spec.data.size[1]), device)
     if spec.data.augment == "none":
-        return lambda batch: normalise(batch.images)
+        return lambda batch: (normalise(batch.images), batch.targets)
+    if spec.task == "segmentation":
+        return _with_masks(spec, normalise)
     from visionjobs.data.augment import AUGMENTATIONS, augment_copies
 
     augmentation = AUGMENTATIONS[spec.data.augment]()
 
-    def augmented(batch: Batch) -> Tensor:
+    def augmented(batch: Batch) -> tuple[Tensor, Tensor]:
         if not np.any(batch.copy):
-            return normalise(batch.images)
+            return normalise(batch.images), batch.targets
         images = batch.images.permute(0, 3, 1, 2).float().div_(255)
-        return normalise.floats(augment_copies(images, batch.copy, augmentation))
+        return normalise.floats(augment_copies(images, batch.copy, augmentation)), batch.targets
+
+    return augmented
+
+
+def _with_masks(spec: JobSpec, normalise: Normaliser) -> Callable[[Batch], tuple[Tensor, Tensor]]:
+    """Every image augmented, and its mask moved with it."""
+    from visionjobs.data.augment_masks import MASK_AUGMENTATIONS, augment_with_masks
+
+    augmentation = MASK_AUGMENTATIONS[spec.data.augment]((spec.data.size[0], spec.data.size[1]))
+
+    def augmented(batch: Batch) -> tuple[Tensor, Tensor]:
+        images, masks = augment_with_masks(batch.images, batch.targets, augmentation)
+        return normalise.floats(images), masks
 
     return augmented
 
