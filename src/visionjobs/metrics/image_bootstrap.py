@@ -14,7 +14,7 @@ import numpy.typing as npt
 from visionjobs.metrics.bootstrap import LEVEL, RESAMPLES, Difference, Interval
 
 CHUNK_BYTES = 64 * 2**20
-"""Memory for the resamples that are summed at once."""
+"""Memory for the resamples that are drawn and summed at once."""
 
 Confusions = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -43,9 +43,10 @@ def loss_interval(
     """Interval of the mean loss over pixels, from each image's sum, float64 [n], and pixels, int64 [n]."""
     if not pixels.sum() or not np.isfinite(sums).all():
         return None
-    weights = _weights(len(sums), resamples, seed)
-    drawn = weights @ pixels
-    return _percentiles((weights @ sums)[drawn > 0] / drawn[drawn > 0], level)
+    both = np.column_stack([sums, pixels])
+    drawn = np.concatenate(list(_resampled(both, resamples, seed)))
+    drawn = drawn[drawn[:, 1] > 0]  # a resample may draw nothing but images without such pixels
+    return _percentiles(drawn[:, 0] / drawn[:, 1], level)
 
 
 def paired_miou_difference(
@@ -65,20 +66,18 @@ def paired_miou_difference(
     return Difference(float(whole), *_percentiles(drawn[~np.isnan(drawn)], level))
 
 
-def _weights(n: int, resamples: int, seed: int) -> Floats:
-    """How often each image is in each resample, float64 [resamples, n]; the same whoever asks."""
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    return drawn.astype(np.float64)
+def _resampled(of_images: Confusions | Floats, resamples: int, seed: int) -> Iterator[Floats]:
+    """Sums over the images [n, ...] of each resample, float64 [r, ...] for r resamples at a time.
 
-
-def _resampled(confusions: Confusions, resamples: int, seed: int) -> Iterator[Floats]:
-    """Summed matrices of the resamples, float64 [r, J, J or J + 1] at a time; counts are exact up to 2^53."""
-    n, *shape = confusions.shape
-    flat = confusions.reshape(n, -1).astype(np.float64)
-    weights = _weights(n, resamples, seed)
-    rows = max(1, CHUNK_BYTES // (8 * flat.shape[1]))
+    The same images are drawn whoever asks, and whatever CHUNK_BYTES is. Counts are exact up to 2^53.
+    """
+    n, *shape = of_images.shape
+    flat = of_images.reshape(n, -1).astype(np.float64)
+    generator, shares = np.random.default_rng(seed), np.full(n, 1 / n)
+    rows = max(1, CHUNK_BYTES // (8 * (2 * n + flat.shape[1])))
     for start in range(0, resamples, rows):
-        yield (weights[start : start + rows] @ flat).reshape(-1, *shape)
+        times = generator.multinomial(n, shares, size=min(rows, resamples - start))  # each image is in each resample
+        yield (times.astype(np.float64) @ flat).reshape(-1, *shape)
 
 
 def _metrics(matrices: Floats) -> Floats:

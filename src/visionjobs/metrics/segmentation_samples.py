@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from visionjobs.mask_predictions import MaskPredictions
 from visionjobs.metrics.bootstrap import LEVEL, RESAMPLES, Interval
 from visionjobs.metrics.boundary import boundary_scores, tolerance
@@ -19,13 +17,12 @@ METHOD = "percentile bootstrap over images"
 
 def sample_metrics(predicted: MaskPredictions, size: tuple[int, int], *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """`boundary` and `intervals` of metrics.json. size: (height, width) of the masks, in pixels."""
-    boundary = boundary_scores(predicted.boundaries.sum(axis=0), list(predicted.classes))
+    boundary = boundary_scores(predicted.boundaries.sum(axis=0), predicted.classes)
     intervals: dict[str, Any] = {"method": METHOD, "level": LEVEL, "resamples": resamples, "seed": 0}
     intervals |= _listed(confusion_intervals(predicted.confusions, resamples=resamples))
     intervals |= _listed({"loss": loss_interval(predicted.nll_sums, predicted.nll_pixels, resamples=resamples)})
     for key, mapping in mappings_for(predicted.classes).items():
-        of_images = np.stack([folded(matrix, mapping) for matrix in predicted.confusions])
-        found = confusion_intervals(of_images, resamples=resamples)
+        found = confusion_intervals(folded(predicted.confusions, mapping), resamples=resamples)
         intervals |= _listed({f"{key}.{name}": ends for name, ends in found.items()})
     return {"boundary": {"tolerance": tolerance(*size), **boundary}, "intervals": intervals}
 
