@@ -16,7 +16,7 @@ from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences, is_changeable
 from visionjobs.storage import Store, open_store
 
-SAMPLES = {"classification": "wildlife"}
+SAMPLES = {"classification": "wildlife", "segmentation": "camvid"}
 """Task -> the layout whose sample stands in for the job's dataset."""
 
 

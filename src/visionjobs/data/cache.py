@@ -53,6 +53,8 @@ class Split:
         """The same images with other class numbers: class i becomes class numbers[i], in labels and masks."""
         codes = np.arange(256, dtype=np.uint8)
         codes[: len(numbers)] = numbers
+        if self._codes is not None:
+            codes = codes[self._codes]
         labels = np.array(numbers, np.int64)[self.labels] if not self._masks else self.labels
         return Split(self._shards, self._shard, self._row, labels, self.paths, self._masks, codes)
 

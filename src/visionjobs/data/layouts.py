@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from visionjobs.data.camvid import SIZE, import_camvid
+from visionjobs.data.importing import ImportResult
+from visionjobs.data.sample_camvid import draw_camvid
 from visionjobs.data.sample_wildlife import draw_wildlife
-from visionjobs.data.wildlife import ImportResult, import_wildlife
+from visionjobs.data.wildlife import import_wildlife
 
 
 @dataclass(frozen=True)
 class Layout:
-    """import_raw: as import_wildlife; draw_sample: as draw_wildlife."""
+    """import_raw: as import_wildlife; draw_sample: as draw_wildlife.
+
+    size, sample_size: (height, width) that images are packed at if nothing else is asked for, those of the sample;
+    has_splits: whether the raw files say which split an image is in, so that there is nothing to draw.
+    """
 
     import_raw: Callable[..., ImportResult]
     draw_sample: Callable[..., None]
+    size: tuple[int, int]
+    sample_size: tuple[int, int]
+    has_splits: bool
 
 
-LAYOUTS = {"wildlife": Layout(import_wildlife, draw_wildlife)}
+LAYOUTS = {
+    "wildlife": Layout(import_wildlife, draw_wildlife, (224, 224), (224, 224), has_splits=False),
+    "camvid": Layout(import_camvid, draw_camvid, SIZE, (90, 120), has_splits=True),
+}

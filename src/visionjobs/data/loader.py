@@ -205,10 +205,17 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resized_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [b, H, W] -> uint8 [b, *size]: of each new pixel the class at its centre, as Pillow's NEAREST does it."""
-    if tuple(masks.shape[1:]) == size or not len(masks):
-        return masks.reshape(len(masks), *size)
-    return F.interpolate(masks[:, None], size=size, mode="nearest-exact")[:, 0]
+    """uint8 [b, H, W] -> uint8 [b, *size]: of each new pixel the class at its centre, as Pillow's NEAREST does it.
+
+    Where the centre lies between two pixels it is the one to the right or below: torch's nearest-exact and Pillow take
+    either, by rounding.
+    """
+    if tuple(masks.shape[1:]) == size:
+        return masks
+    for axis, length in enumerate(size, start=1):
+        centres = torch.arange(1, 2 * length, 2, device=masks.device)  # in halves of a new pixel: exact
+        masks = masks.index_select(axis, (centres * masks.shape[axis]).div_(2 * length, rounding_mode="floor"))
+    return masks
 
 
 class Normaliser:

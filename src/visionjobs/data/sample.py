@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from visionjobs.data.catalog import SAMPLE_SUFFIX, DatasetRef, versions
+from visionjobs.data.importing import ImportResult
 from visionjobs.data.layouts import LAYOUTS
 from visionjobs.data.parallel import OnProgress
-from visionjobs.data.wildlife import ImportResult
 from visionjobs.errors import UserError, nearest
 from visionjobs.storage import Store
 
@@ -41,8 +41,8 @@ def make_sample(
                 f"{error.filename or raw}: the sample could not be drawn here: {error.strerror or error}"
             ) from error
         return chosen.import_raw(
-            str(raw), f"{layout}{SAMPLE_SUFFIX}", root, on_progress=on_progress,
-            described=f"drawn by visionjobs data sample {layout}, seed {seed}",
+            str(raw), f"{layout}{SAMPLE_SUFFIX}", root, size=chosen.sample_size,
+            on_progress=on_progress, described=f"drawn by visionjobs data sample {layout}, seed {seed}",
         )  # fmt: skip
 
 

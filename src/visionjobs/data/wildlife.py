@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 import PIL
 
 from visionjobs.data.decode import Decoded, UnusableImageError, decode, quiet_pillow
+from visionjobs.data.importing import (
+    Hashed,
+    ImportResult,
+    Parameters,
+    hash_files,
+    one_level_down,
+    open_hashed,
+    unreadable,
+    version_of,
+    without_duplicates,
+)
 from visionjobs.data.manifest import FORMAT, MANIFEST, Manifest, dataset_store, read_manifest
 from visionjobs.data.pack import ROWS, Packed, ShardWriter, count, write_index, write_rejects
 from visionjobs.data.parallel import OnProgress, default_threads, ordered_map
@@ -22,18 +29,6 @@ from visionjobs.errors import UserError
 from visionjobs.storage import Store
 
 LAYOUT = "wildlife"
-
-Parameters = dict[str, int | float | str | list[int]]
-
-
-@dataclass(frozen=True)
-class ImportResult:
-    """new: whether anything was done, or the same import had been made before; rejects: empty where it had."""
-
-    store: Store
-    manifest: Manifest
-    new: bool
-    rejects: list[Reject]
 
 
 def import_wildlife(
@@ -56,12 +51,12 @@ def import_wildlife(
     }  # fmt: skip
     with open_source(source) as raw, quiet_pillow():
         classes, files, rejects = _sort_out(raw.listing(), raw)
-        hashed = _hash(raw, files, rejects, threads, on_progress)
-        version = _version(hashed, parameters)
+        hashed = hash_files(raw, files, rejects, threads, on_progress)
+        version = version_of(LAYOUT, hashed, parameters)
         store = dataset_store(store_root, name, version)
         if store.exists(MANIFEST):
             return ImportResult(store, read_manifest(store), False, [])
-        hashed = _without_duplicates(hashed, rejects)
+        hashed = without_duplicates(hashed, rejects, _remark)
         with ShardWriter(store, size, rows) as writer:
             images = _pack(raw, hashed, classes, writer, rejects, threads=threads, on_progress=on_progress)
             _check_classes(images, classes, rejects, raw)
@@ -96,70 +91,24 @@ def _sort_out(listing: Listing, raw: Source) -> tuple[list[str], list[str], list
     classes = [folder for folder in listing.folders if not is_hidden(folder)]
     if len(classes) < 2:
         found = f"only {classes[0]}" if classes else "none"
-        raise UserError(f"{raw.display}: expected at least 2 class folders, found {found}.{_deeper(listing.files)}")
+        raise UserError(
+            f"{raw.display}: expected at least 2 class folders, found {found}.{one_level_down(listing.files)}"
+        )
     filled = {path.split("/")[0] for path in files}
     for folder in classes:
         if folder not in filled:
-            inner = _deeper([path for path in listing.files if path.startswith(f"{folder}/")])
+            inner = one_level_down([path for path in listing.files if path.startswith(f"{folder}/")])
             raise UserError(f"{raw.display}/{folder}: this class folder has no files; add images or delete it.{inner}")
     return classes, files, rejects
 
 
-def _deeper(files: Sequence[str]) -> str:
-    """A hint for a source given one level too high."""
-    folders = {path.split("/")[0] for path in files if path.count("/") > 1}
-    if not folders:
-        return ""
-    return f" There are folders in {min(folders)}/: did you mean to import {min(folders)}/ itself?"
-
-
-def _hash(
-    raw: Source, files: list[str], rejects: list[Reject], threads: int, on_progress: OnProgress
-) -> list[tuple[str, bytes]]:
-    """(path, sha256) of every file that can be read."""
-
-    def digest(path: str) -> bytes | Reject:
-        try:
-            with raw.open(path) as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            return Reject(path, f"unreadable: {error.strerror or error}")
-
-    hashed = []
-    with closing(ordered_map(digest, files, threads)) as results:
-        for done, (path, found) in enumerate(zip(files, results, strict=True), 1):
-            if isinstance(found, Reject):
-                rejects.append(found)
-            else:
-                hashed.append((path, found))
-            on_progress("Checking", done, len(files))
-    return hashed
-
-
-def _version(hashed: list[tuple[str, bytes]], parameters: Parameters) -> str:
-    """First 16 hexadecimal digits of the sha256 over everything that decides what is packed."""
-    total = hashlib.sha256(json.dumps([LAYOUT, FORMAT, parameters], sort_keys=True).encode())
-    for path, digest in hashed:
-        total.update(f"\n{path}\0{digest.hex()}".encode())
-    return total.hexdigest()[:16]
-
-
-def _without_duplicates(hashed: list[tuple[str, bytes]], rejects: list[Reject]) -> list[tuple[str, bytes]]:
-    """Of byte-identical files the first is kept; of one image under two labels at least one is wrong, so say it."""
-    first: dict[bytes, str] = {}
-    kept = []
-    for path, digest in hashed:
-        original = first.setdefault(digest, path)
-        if original == path:
-            kept.append((path, digest))
-        else:
-            other = "" if original.split("/")[0] == path.split("/")[0] else ", in ANOTHER class"
-            rejects.append(Reject(path, f"duplicate: byte-identical to {original}{other}"))
-    return kept
+def _remark(original: str, path: str) -> str:
+    """Of one image under two labels at least one is wrong, so say it."""
+    return "" if original.partition("/")[0] == path.partition("/")[0] else ", in ANOTHER class"
 
 
 def _pack(
-    raw: Source, hashed: list[tuple[str, bytes]], classes: list[str], writer: ShardWriter, rejects: list[Reject],
+    raw: Source, hashed: list[Hashed], classes: list[str], writer: ShardWriter, rejects: list[Reject],
     *, threads: int, on_progress: OnProgress,
 ) -> list[Packed]:  # fmt: skip
     """Decode in parallel, write in order."""
@@ -177,18 +126,14 @@ def _pack(
     return images
 
 
-def _decode_one(raw: Source, size: tuple[int, int], hashed: tuple[str, bytes]) -> Decoded | Reject:
-    path, digest = hashed
+def _decode_one(raw: Source, size: tuple[int, int], hashed: Hashed) -> Decoded | Reject:
     try:
-        with raw.open(path) as file:
-            if hashlib.file_digest(file, "sha256").digest() != digest:
-                raise UserError(f"{raw.display}/{path} changed while it was being imported: import again.")
-            file.seek(0)
+        with open_hashed(raw, hashed) as file:
             return decode(file, size)
     except UnusableImageError as error:
-        return Reject(path, str(error))
+        return Reject(hashed[0], str(error))
     except OSError as error:
-        return Reject(path, f"unreadable: {error.strerror or error}")
+        return unreadable(hashed[0], error)
 
 
 def _check_classes(images: list[Packed], classes: list[str], rejects: list[Reject], raw: Source) -> None:

@@ -23,7 +23,8 @@ class Cost:
 
     A multiply-add is 2 FLOPs; only convolutions and matrix products count, as in torch's FlopCounterMode.
     The rest is memory in bytes: weights (with buffers), gradients and Adam's moments in float32; activations: what
-    the forward pass of a training step keeps for the backward pass, its input included.
+    the model's forward pass in training keeps for the backward pass, its input included. The loss keeps the logarithms
+    of the probabilities besides, as many bytes as the logits.
     """
 
     parameters: int

@@ -38,17 +38,25 @@ def state_dict_in(file: Path | io.BytesIO, source: str) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], head: Sequence[str], source: str) -> None:
+def load_into(
+    model: nn.Module, state: Mapping[str, Tensor], head: Sequence[str], source: str, optional: Sequence[str] = ()
+) -> None:
     """Copy `state` into `model`, without the `head` keys where their first axis, the number of classes, differs.
 
+    Parts of the model (`optional`: how their keys begin) of which `state` has no key at all stay as they are.
     Raises UserError that names `source` and every other key which is missing, not known or of another shape.
     """
     own = model.state_dict()
     new_head = any(key in own and key in state and own[key].shape[:1] != state[key].shape[:1] for key in head)
     skipped = set(head) if new_head else set()
     used = {key: value for key, value in state.items() if key not in skipped}
+    absent = tuple(prefix for prefix in optional if not any(key.startswith(prefix) for key in state))
     # Files from before PyTorch 0.4.1 have no num_batches_tracked, and nothing here reads it.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [
+        key
+        for key in own
+        if key not in state and not key.endswith("num_batches_tracked") and not key.startswith(absent)
+    ]
     unknown = [key for key in used if key not in own]
     shapes = [
         f"{key} {list(value.shape)} instead of {list(own[key].shape)}"

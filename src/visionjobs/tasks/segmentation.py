@@ -50,12 +50,18 @@ class Segmentation(Task):
         return {"loss": main + AUXILIARY * auxiliary, "main": main, "auxiliary": auxiliary}
 
     def _cross_entropy(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """The mean as torch's cross_entropy takes it, but 0 where no pixel has a weight: torch has 0/0 there."""
         if self._weights is not None and self._weights.device != logits.device:
             self._weights = self._weights.to(logits.device)
-        return F.cross_entropy(
-            logits.float(), wanted, self._weights, ignore_index=metrics.IGNORED,
+        summed = F.cross_entropy(
+            logits.float(), wanted, self._weights, ignore_index=metrics.IGNORED, reduction="sum",
             label_smoothing=self.spec.train.label_smoothing,
         )  # fmt: skip
+        counted = wanted != metrics.IGNORED
+        if self._weights is None:
+            return summed / counted.sum().clamp(min=1)
+        weight = torch.where(counted, self._weights[wanted.clamp(min=0)], 0.0).sum()
+        return summed / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
     def _wanted(self, masks: Tensor) -> Tensor:
         """int64 [b, H, W], with IGNORED where the loss leaves a pixel out."""
