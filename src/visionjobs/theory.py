@@ -76,16 +76,6 @@ class Layer(NamedTuple):
     dilation: int = 1
 
 
-class _Field(NamedTuple):
-    """size: receptive field so far, in input elements; jump: input elements between neighbouring outputs."""
-
-    size: int = 1
-    jump: int = 1
-
-    def after(self, layer: Layer) -> _Field:
-        return _Field(self.size + (layer.kernel - 1) * layer.dilation * self.jump, self.jump * layer.stride)
-
-
 def receptive_field(layers: Iterable[Layer]) -> int:
     """Input elements along one axis that reach one output of a stack of layers, padding disregarded.
 
@@ -94,50 +84,55 @@ def receptive_field(layers: Iterable[Layer]) -> int:
     dilations add up: with d_l = 2^(l-1) the field grows as 2^L and not as 2^(L(L-1)/2).
     Source: Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019, equation 2.
     """
-    field = _Field()
+    size, jump = 1, 1  # jump: input elements between neighbouring outputs
     for layer in layers:
-        field = field.after(layer)
-    return field.size
+        size, jump = size + (layer.kernel - 1) * layer.dilation * jump, jump * layer.stride
+    return size
 
 
-_WINDOWED = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
+_WINDOWED = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxUnpool2d)
 
 
 def model_receptive_field(model: nn.Module) -> tuple[int, ...]:
-    """Largest theoretical receptive field of a model's convolutions and pooling layers, in pixels along each axis
-    ((height, width) for images).
+    """Largest theoretical receptive field of a model's output, in pixels along each axis ((height, width) for images).
 
-    Follows the data from layer to layer; where branches meet (a residual block), the largest field goes on.
-    Adaptive pooling and linear layers, which see everything, are not counted.
-    Raises torch.fx.proxy.TraceError for a model whose path depends on its input's values, and ValueError for one
-    without convolutions or pooling.
+    Follows one output element back from layer to layer: of n outputs in a row, a window layer sees
+    (n - 1) s + (k - 1) d + 1 inputs, and unpooling by s at most ceil((n - 1) / s) + 1. Where branches meet (a residual
+    block), the most that one of them asks for goes on. Adaptive pooling and linear layers, which see everything, and
+    the interpolation of an output to another size are not counted.
+    Source: as `receptive_field`. Raises torch.fx.proxy.TraceError for a model whose path depends on its input's
+    values, and ValueError for one without convolutions or pooling.
     """
     modules = dict(model.named_modules())
-    reached: dict[fx.Node, list[_Field]] = {}
-    for node in fx.Tracer().trace(model).nodes:
-        fields = _widest(reached[before] for before in node.all_input_nodes)
+    graph = fx.Tracer().trace(model)
+    asked: dict[fx.Node, list[int]] = {}  # elements of a node's inputs, along each axis
+    for node in reversed(graph.nodes):
+        counts = _widest(asked[user] for user in node.users)
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWED):
             layers = _layers(module)
-            fields = [
-                field.after(layer) for field, layer in zip(fields or [_Field()] * len(layers), layers, strict=True)
+            counts = [
+                math.ceil((n - 1) / layer.stride) + 1
+                if isinstance(module, nn.MaxUnpool2d)
+                else (n - 1) * layer.stride + (layer.kernel - 1) * layer.dilation + 1
+                for n, layer in zip(counts or [1] * len(layers), layers, strict=True)
             ]
-        reached[node] = fields
-    widest = _widest(reached.values())
+        asked[node] = counts
+    widest = _widest(counts for node, counts in asked.items() if node.op == "placeholder")
     if not widest:
         raise ValueError(f"{type(model).__name__} has no convolution or pooling layer")
-    return tuple(field.size for field in widest)
+    return tuple(widest)
 
 
-def _widest(branches: Iterable[list[_Field]]) -> list[_Field]:
-    """The largest field along each axis; [] before the first convolution or pooling layer."""
-    return [max(fields) for fields in zip(*(branch for branch in branches if branch), strict=True)]
+def _widest(branches: Iterable[list[int]]) -> list[int]:
+    """The most along each axis; [] where no branch has a convolution or pooling layer."""
+    return [max(counts) for counts in zip(*(branch for branch in branches if branch), strict=True)]
 
 
 def _layers(module: nn.Module) -> list[Layer]:
     """One Layer an axis. torch gives sizes as a tuple, or as one number for all axes."""
     axes = 1 if isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) else 2
-    sizes = [getattr(module, name, 1) for name in ("kernel_size", "stride", "dilation")]  # AvgPool has no dilation
+    sizes = [getattr(module, name, 1) for name in ("kernel_size", "stride", "dilation")]  # pooling may have no dilation
     by_axis = [size if isinstance(size, tuple) else (size,) * axes for size in sizes]
     return [Layer(*values) for values in zip(*by_axis, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from visionjobs.data.sample_camvid import draw_camvid
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -68,6 +71,64 @@ def test_import_list_show(visionjobs: Run, raw: Path, tmp_path: Path) -> None:
             assert min(figure.size) > 200
 
 
+def test_import_list_show_of_street_scenes(visionjobs: Run, tmp_path: Path) -> None:
+    """Drawn ones, with a label that has strange colours and another of another size."""
+    raw = tmp_path / "raw"
+    draw_camvid(raw, scenes={"train": 3, "val": 1, "test": 2})
+    painted = raw / "train_labels" / "scene_0001_L.png"
+    with Image.open(painted) as label:
+        label.paste((1, 2, 3), (0, 0, 4, 5))
+        label.save(painted)
+    Image.new("RGB", (20, 30)).save(raw / "test_labels" / "scene_0001_L.png")
+    done = visionjobs("data", "import", "camvid", str(raw), "--name", "streets", "--size", "90", "120")
+    assert done.returncode == 0, done.stderr
+    (address,) = done.stdout.splitlines()
+    for text in (
+        "5 images of 32 classes (3 train, 1 val, 1 test)", "1 files were left out", "20x30 pixels",
+        f"20 pixels of colours that are no class's became Void: {address}/off_palette.csv", "#010203 (20)",
+    ):  # fmt: skip
+        assert text in done.stderr
+    assert "scene_0001_L.png,20,#010203:20" in (Path(address) / "off_palette.csv").read_text()
+
+    again = visionjobs("data", "import", "camvid", str(raw), "--name", "streets", "--size", "90", "120")
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert "Nothing to do" in again.stderr
+    assert "20 pixels of colours that are no class's" in again.stderr
+
+    listed = visionjobs("data", "list")
+    for text in ("streets", "camvid", Path(address).name, "90x120"):
+        assert text in listed.stderr
+
+    shown = visionjobs("data", "show", "streets")
+    assert shown.returncode == 0, shown.stderr
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.stderr.splitlines() if "│" in line]
+    found = {row[0]: row[1:] for row in rows}
+    assert [found["all"][at] for at in (0, 2, 4, 6)] == ["3", "1", "1", "5"]
+    pixels = json.loads((Path(address) / "manifest.json").read_text())["pixels"]
+    share = 100 * pixels["train"]["Road"] / (3 * 90 * 120)
+    assert found["Road"][:2] == ["3", f"{share:.2f}"]
+    assert found["Truck_Bus"][2:4] == ["absent", ""]  # the second scene of a split has one, and val has only one scene
+    assert "Train" not in found
+    assert "absent, in no image: Animal, " in shown.stderr
+
+
+def test_a_sample_of_street_scenes(visionjobs: Run, tmp_path: Path) -> None:
+    done = visionjobs("data", "sample", "camvid", "--folder", str(tmp_path / "raw"), "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "camvid-sample" in done.stdout
+    assert "40 images of 32 classes (24 train, 8 val, 8 test)" in done.stderr
+    assert len(list((tmp_path / "raw" / "train_labels").glob("*_L.png"))) == 24
+
+
+def test_other_classes_are_told(visionjobs: Run, tmp_path: Path) -> None:
+    draw_camvid(tmp_path / "raw", scenes={"train": 1, "val": 1})
+    (tmp_path / "raw" / "class_dict.csv").write_text("road,128,64,128\nvoid,0,0,0\n")
+    done = visionjobs("data", "import", "camvid", str(tmp_path / "raw"))
+    assert done.returncode == 0, done.stderr
+    assert "has other classes than CamVid's own 32 (with road, void;" in done.stderr
+    assert "2 images of 2 classes (1 train, 1 val)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -76,7 +137,11 @@ def test_import_list_show(visionjobs: Run, raw: Path, tmp_path: Path) -> None:
         (("import", "wildlife", "RAW", "--name", "No Good"), 2, "expected lower-case letters"),
         (("import", "wildlife", "RAW", "--size", "8", "8"), 2, "16"),
         (("import", "wildlife", "RAW", "--size", "32", "9999"), 2, "16 to 4096"),
-        (("sample", "camvid"), 2, "expected one of: wildlife"),
+        (("sample", "camvit"), 2, 'expected one of: wildlife, camvid. Did you mean "camvid"?'),
+        (("import", "camvid", "RAW"), 2, "expected train/ train_labels/"),
+        (("import", "camvid", "RAW", "--seed", "0"), 2, "--seed 0: the raw files of camvid say which split"),
+        (("show", "camvid"), 2, "visionjobs data import camvid SOURCE"),
+        (("show", "camvid-sample"), 2, "visionjobs data sample camvid"),
         (("show", "wildlife"), 2, "visionjobs data import wildlife SOURCE"),
         (("show", "wildlife-sample"), 2, "visionjobs data sample wildlife"),
     ],

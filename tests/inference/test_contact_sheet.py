@@ -12,6 +12,7 @@ from visionjobs.inference.contact_sheet import (
     CELL,
     COLUMNS,
     HEADING,
+    LEGEND,
     LINE,
     MARGIN,
     PER_SHEET,
@@ -99,3 +100,18 @@ def test_long_and_odd_names_fit(tmp_path: Path) -> None:
 
 def test_a_share_is_never_rounded_up_to_certainty() -> None:
     assert [_percent(share) for share in (1.0, 0.9999, 0.935, 0.004)] == ["100%", "99%", "94%", "0%"]
+
+
+def test_a_legend_explains_the_colours_that_a_sheet_shows(tmp_path: Path) -> None:
+    colours = {f"class {number}": (number, 200, 7) for number in range(1, 12)}
+    book = ContactSheets(tmp_path, "run", colours)
+    book.add(Thumbnail(np.full((30, 40, 3), 128, np.uint8), "street.jpg", "class 2", 0.5, None, ("class 2", "class 9")))
+    book.finish(1)
+    with Image.open(tmp_path / "contact-sheet-001.png") as image:
+        found = image.convert("RGB").getcolors(image.width * image.height)
+        height = image.height
+    seen = {colour for _, colour in found}
+    assert [number for number in range(1, 12) if (number, 200, 7) in seen] == [2, 9]
+    plain = sheet("run", [thumbnail()])
+    assert height == plain.height + LEGEND
+    assert sheet("run", [thumbnail()], colours).height == plain.height + 2 * LEGEND, "eleven take two lines"

@@ -13,17 +13,30 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tiny_masks import masks_root, masks_spec
 
 from visionjobs import __version__
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.data.loader import resized
 from visionjobs.errors import UserError, VisionjobsError
-from visionjobs.inference import export
-from visionjobs.inference.export import CHECKED, SUFFIX, check_file, export_model, metadata, open_file, real_images
+from visionjobs.inference import export, export_check
+from visionjobs.inference.export import export_model, metadata
+from visionjobs.inference.export_check import (
+    CHECKED,
+    CHECKED_LOGITS,
+    EXACT,
+    SUFFIX,
+    UNPOOLED,
+    check_file,
+    open_file,
+    real_images,
+)
+from visionjobs.models import build_model
 from visionjobs.models.trained import Trained
 from visionjobs.runs import Run
 from visionjobs.sample_images import KEY, SampleImages
+from visionjobs.scenes import Scenes
 from visionjobs.storage import Store, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
@@ -205,3 +218,73 @@ class TestRealImages:
         trained = self.of_another_storage(finished, root)
         self.keep(trained, np.zeros((kept, 32, 48, 3), np.uint8), np.zeros((0, 32, 48, 3), np.uint8))
         assert len(real_images(trained, root, tmp_path / "cache")[0]) == n
+
+
+class TestSegmentation:
+    """Models that never trained; their batch-norm statistics are those of one batch."""
+
+    @pytest.fixture(scope="class", params=["segnet", "deeplabv3_mobilenet_v3_large"])
+    def masks(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Trained]:
+        root = masks_root(tmp_path_factory.mktemp("masks"))
+        spec = masks_spec(f"model.name={request.param}", "data.size=[45,58]")
+        dataset = find_dataset(root, "tinymasks").manifest
+        model = build_model(spec, len(dataset.classes), None)
+        with torch.no_grad():
+            model(torch.rand(4, 3, 45, 58))
+        run = Run("20260101-000000", root.at("runs", "20260101-000000"))
+        return root, Trained(run, spec, dataset, model.eval(), torch.device("cpu"))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_file_gives_torch_s_logits_of_each_pixel(
+        self, masks: tuple[Store, Trained], tmp_path: Path, kind: Any
+    ) -> None:
+        root, trained = masks
+        images, source = real_images(trained, root, tmp_path / "cache")
+        assert (images.shape, source) == ((5, 45, 58, 3), find_dataset(root, "tinymasks").address)
+        told = export_model(trained, kind, images, open_store(str(tmp_path)), "model")
+        unpools = trained.spec.model.name == "segnet"
+        assert told.check.limits == (UNPOOLED if unpools else EXACT)
+        assert told.check.within >= told.check.limits.within
+        run = open_file(kind, tmp_path / "model")
+        for n in (1, 2, 5):
+            found, wanted = run(floats(images[:n])), trained.logits(torch.from_numpy(images[:n])).numpy()
+            assert (found.shape, found.dtype) == ((n, 5, 45, 58), np.float32)
+            far = np.abs(found - wanted).max(axis=1) > 1e-4
+            assert far.mean() < (0.5 if unpools else 1e-9)
+        assert metadata(trained)["output"] == "logits: float32 [batch, 5, 45, 58], in the order of classes"
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_file_of_other_weights_is_refused(self, masks: tuple[Store, Trained], tmp_path: Path, kind: Any) -> None:
+        root, trained = masks
+        images, _ = real_images(trained, root, tmp_path / "cache")
+        export.write_file(trained, kind, tmp_path / "model")
+
+        def last(model: Any) -> torch.Tensor:
+            """The bias of the last layer, of Sequential or alone."""
+            return list(model.classifier.parameters())[-1]
+
+        for by in (5e-4, float("nan")):
+            other = changed(trained, lambda model, by=by: last(model)[1].add_(by))
+            with pytest.raises(VisionjobsError, match=f"the {kind} file's logits differ from torch's"):
+                check_file(other, kind, tmp_path / "model", images)
+
+    def test_the_images_that_the_run_keeps_come_first(self, masks: tuple[Store, Trained], tmp_path: Path) -> None:
+        root = open_store(str(tmp_path))
+        trained = replace(masks[1], run=Run("r", root.at("runs", "r")))
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 45, 58, 3), dtype=np.uint8)
+        truths, none = np.zeros((3, 45, 58), np.uint8), np.zeros(0, np.int64)
+        kept = Scenes(np.arange(3), pixels[:3], truths, none, pixels[:0], truths[:0], pixels[3:], truths[:2],
+                      pixels[3:, None], truths[:2, None])  # fmt: skip
+        trained.run.store.write(KEY, kept.to_npz())
+        images, source = real_images(trained, root, tmp_path / "cache")
+        assert source.endswith(KEY)
+        np.testing.assert_array_equal(images, pixels)
+
+    def test_no_more_logits_than_memory_is_meant_for(
+        self, masks: tuple[Store, Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """32 classes at 360x480 are 22 MB an image."""
+        root, trained = masks
+        assert CHECKED_LOGITS // (32 * 360 * 480) == 6
+        monkeypatch.setattr(export_check, "CHECKED_LOGITS", 3 * 5 * 45 * 58)
+        assert len(real_images(trained, root, tmp_path / "cache")[0]) == 3

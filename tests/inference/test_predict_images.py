@@ -20,7 +20,8 @@ from visionjobs.data.source import Listing, RawFile, Source
 from visionjobs.errors import UserError
 from visionjobs.inference.contact_sheet import PER_SHEET, SHEETS
 from visionjobs.inference.output import new_folder
-from visionjobs.inference.predict import NOT_FINITE, SHOWN_REJECTS, Tally, predict_images
+from visionjobs.inference.predict import predict_images
+from visionjobs.inference.prediction_files import NOT_FINITE, SHOWN_REJECTS, Tally
 from visionjobs.inference.reading import Found, ImageFile, find_images
 from visionjobs.models.trained import Trained
 from visionjobs.predictions import KEY, Predictions

@@ -43,7 +43,7 @@ def test_at_most_ten_pairs_are_listed(make_run: MakeRun) -> None:
 
 def test_no_mistake_at_all(make_run: MakeRun) -> None:
     page = section_page(confusion(with_matrix(make_run, [[3, 0], [0, 2]])))
-    assert "No sample was misclassified." in page.text
+    assert "None of the samples was misclassified." in page.text
     assert "Most confused pairs" not in page.tables
 
 

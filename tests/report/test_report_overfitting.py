@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from parsed_page import figures_of, section_page
 
-from visionjobs.report.overfitting import Losses, losses, overfitting, verdict
+from visionjobs.report.overfitting import Losses, losses, verdict
+from visionjobs.report.overfitting import overfitting as any_overfitting
+from visionjobs.report.page import Section
 from visionjobs.report.summary import RunSummary
 
 MakeRun = Callable[..., RunSummary]
+
+
+def overfitting(run: RunSummary) -> Section | None:
+    return any_overfitting(run, "accuracy", "accuracy")
 
 
 def rows(val: Sequence[float | None], train: Sequence[float | None]) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from page_text import PageText
+from scene_summaries import scene_run
 
 from visionjobs.jobfile import parse_job
 from visionjobs.report.reproduce import build_reproduction, differing, table_rows
-from visionjobs.report.reproduce_page import Reproduced
+from visionjobs.report.reproduce_page import Reproduced, metric_of
 from visionjobs.report.summary import RunSummary
 from visionjobs.spec import flatten
 
@@ -51,7 +52,7 @@ def results(run: RunSummary) -> list[Reproduced]:
     return [
         Reproduced("resnet", "classification", PUBLISHED, run),
         Reproduced("resnet_aug", "classification", {"accuracy": PUBLISHED["accuracy"]}, None, "failed: no <b>disk</b>"),
-        Reproduced("deeplab", "segmentation", {"miou": {"value": 0.37, "source": "part 2"}}, None, "no finished run"),
+        Reproduced("yolo", "detection", {"AP": {"value": 0.37, "source": "part 2"}}, None, "no finished run"),
     ]
 
 
@@ -98,11 +99,11 @@ def test_the_page(results: list[Reproduced], run: RunSummary) -> None:
     assert row[6:] == ["wildlife version 3f9c2ab41d77", run.run, "7"]
     assert page.after("resnet: Accuracy") == "Published: table 3"
     assert "The run has no metric f1_micro" in page.after("resnet: f1_micro")
-    assert page.row("deeplab: miou")[1:] == ["0.3700", *["n/a"] * 7]
+    assert page.row("yolo: AP")[1:] == ["0.3700", *["n/a"] * 7]
     assert "resnet_aug: failed: no <b>disk</b>" in page.text
-    assert "deeplab: no finished run" in page.text
+    assert "yolo: no finished run" in page.text
     assert page.after("resnet_aug: Accuracy") == "Published: table 3 Failed: see the notes"
-    assert page.after("deeplab: miou") == "Published: part 2 No finished run", "the notes say no more"
+    assert page.after("yolo: AP") == "Published: part 2 No finished run", "the notes say no more"
     assert "Ours as bars, published figures as diamonds" in page.text
     assert page.tiles["Jobs with a finished run"] == "1 of 3"
     assert page.tiles["Figures measured"] == "2 of 5"
@@ -129,8 +130,30 @@ def test_a_sample_is_told_and_not_judged(results: list[Reproduced], run: RunSumm
 def test_runs_of_other_settings_are_told_on_the_page(results: list[Reproduced]) -> None:
     problem = "no finished run with the job's settings: resnet-1 differs in data.size"
     page = page_of([replace(results[2], problem=problem)])
-    assert f"deeplab: {problem}" in page.text
-    assert page.after("deeplab: miou").endswith("No finished run with the job's settings: see the notes")
+    assert f"yolo: {problem}" in page.text
+    assert page.after("yolo: AP").endswith("No finished run with the job's settings: see the notes")
+
+
+def test_segmentation_beside_classification(results: list[Reproduced]) -> None:
+    run = scene_run("segnet")
+    seg = Reproduced("segnet", "segmentation", run.published, run)
+    title = metric_of("segmentation", "miou").title
+    miou, loss = table_rows([seg])
+    assert (miou.metric, miou.title, miou.ours, miou.samples) == ("miou", title, run.value("miou"), 9)
+    assert (loss.metric, loss.published, loss.ours, loss.interval) == (
+        "loss", 0.8569, run.value("loss"), run.interval("loss"),
+    )  # fmt: skip
+    page = page_of([seg])
+    lower = run.value("loss") < 0.8569
+    assert page.row(f"segnet: {loss.title}")[3].endswith("better" if lower else "worse"), "a low loss is a good one"
+    assert "accuracy" not in page.text.lower()
+    assert f"{title}: {metric_of('segmentation', 'miou').definition}" in page.text
+    assert len(table_rows([results[0], seg])) == 5
+
+
+def test_metrics_are_defined_once(results: list[Reproduced]) -> None:
+    text = page_of(results).text
+    assert text.count("Accuracy: Share of the samples whose most probable class is the true one.") == 1
 
 
 def test_another_task_adds_rows_by_its_keys_alone(make_run: MakeRun) -> None:

@@ -38,7 +38,7 @@ def test_published_figure_that_is_no_metric_of_the_task_shows_too() -> None:
     assert ("acuracy", None, None, None, 0.9, None, "a paper") in ended.tables["results"].rows
 
 
-@pytest.mark.parametrize("task", ["segmentation", None])
+@pytest.mark.parametrize("task", ["detection", None])
 def test_another_task_has_its_published_figures(task: str | None) -> None:
     values = {"metrics": {"miou": 0.5}}
     published = {"miou": {"value": 0.25, "source": "a paper"}}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from visionjobs.cli.console import err, out, print_warning
+from visionjobs.data.camvid_classes import CAMVID
 from visionjobs.errors import VisionjobsError
 from visionjobs.jobfile import dump_spec, find_job, load_job
 from visionjobs.settings import Settings
@@ -16,9 +18,12 @@ from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from visionjobs.data.catalog import DatasetRef
 
-ASSUMED_CLASSES = 10
+ASSUMED_CLASSES = {"classification": 10, "segmentation": len(CAMVID)}
+"""By task, where there is no dataset."""
 
 
 def describe(
@@ -36,6 +41,8 @@ def describe(
         return
     err.print(dump_spec(spec), soft_wrap=True, markup=False)
     err.print(_table(description))
+    if description["aspp"]:
+        err.print(_aspp_table(description["aspp"]))
 
 
 def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
     from visionjobs.theory import model_receptive_field
 
     dataset = _find_dataset(spec, root)
-    classes = len(dataset.manifest.classes) if dataset else ASSUMED_CLASSES
+    classes = len(dataset.manifest.classes) if dataset else ASSUMED_CLASSES[spec.task]
     height, width = spec.data.size
     precision: str = spec.train.precision
     if precision == "auto":
@@ -64,6 +71,7 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
         "parameters": {"total": cost.parameters, "trainable": cost.trainable},
         "flops": {"image_forward": cost.forward_flops, "training_step": cost.step_flops * spec.resources.workers},
         "receptive_field": list(model_receptive_field(model)),
+        "aspp": _aspp(model, (height, width)),
         "precision": precision,
         "memory_bytes_per_worker": {
             "weights": cost.weights,
@@ -71,9 +79,22 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
             "optimizer": cost.optimizer,
             "activations": cost.activations,
             "sum": cost.memory,
-            "resident_dataset": dataset.manifest.images * height * width * 3 if dataset else None,
+            "resident_dataset": _resident_bytes(dataset, height * width) if dataset else None,
         },
     }
+
+
+def _resident_bytes(dataset: DatasetRef, pixels: int) -> int:
+    """Of all images at `pixels` a piece: 3 bytes a pixel, and one more where they have masks."""
+    return dataset.manifest.images * pixels * (4 if dataset.manifest.masks else 3)
+
+
+def _aspp(model: nn.Module, size: tuple[int, int]) -> list[dict[str, Any]] | None:
+    """DeepLabV3's branches (models/aspp.py), None for other models."""
+    from visionjobs.models.aspp import aspp_branches
+    from visionjobs.models.deeplab import DeepLabV3
+
+    return [asdict(branch) for branch in aspp_branches(model, size)] if isinstance(model, DeepLabV3) else None
 
 
 def _find_dataset(spec: JobSpec, root: Store) -> DatasetRef | None:
@@ -82,7 +103,7 @@ def _find_dataset(spec: JobSpec, root: Store) -> DatasetRef | None:
     try:
         return find_dataset(root, spec.data.name, spec.data.version)
     except VisionjobsError as error:
-        print_warning(f"{error}\n{ASSUMED_CLASSES} classes assumed.")
+        print_warning(f"{error}\n{ASSUMED_CLASSES[spec.task]} classes assumed.")
         return None
 
 
@@ -126,6 +147,21 @@ def _table(description: dict[str, Any]) -> Table:
     }
     for key, name in names.items():
         table.add_row(f"  {name}", "unknown" if memory[key] is None else f"{memory[key] / 2**20:,.1f} MiB")
+    return table
+
+
+def _aspp_table(branches: list[dict[str, Any]]) -> Table:
+    table = Table(title="ASPP (atrous spatial pyramid pooling); costs in million multiply-adds an image")
+    table.add_column("branch")
+    for name in ("rate", "field", "cost", "field at rate 1", "cost at rate 1"):
+        table.add_column(name, justify="right")
+    for branch in branches:
+        cells = [
+            cell
+            for reach in (branch["dilated"], branch["undilated"])
+            for cell in (" x ".join(map(str, reach["receptive_field"])), f"{reach['multiply_adds'] / 1e6:,.1f}")
+        ]
+        table.add_row(branch["name"], str(branch["rate"]), *cells)
     return table
 
 

@@ -15,7 +15,7 @@ from visionjobs.settings import Settings
 from visionjobs.storage import Store, open_store
 
 if TYPE_CHECKING:
-    from visionjobs.inference.export import Images
+    from visionjobs.inference.export_check import Check, Images
     from visionjobs.models.trained import Trained
 
 
@@ -28,9 +28,9 @@ def export(
 ) -> None:
     """Export a finished run's model, normalisation included. The file's address is the last line on stdout.
 
-    It takes RGB images between 0 and 1 (float32, batch x 3 x height x width) and gives logits; class names and size
-    are in its metadata. It is written only if it gives torch's logits on real images of the run's dataset; else the
-    exit status is 1.
+    It takes RGB images between 0 and 1 (float32, batch x 3 x height x width) and gives logits (batch x classes, of
+    segmentation x height x width too); class names and size are in its metadata. It is written only if it gives torch's
+    logits on real images of the run's dataset; else the exit status is 1.
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
@@ -38,7 +38,8 @@ def export(
     place = None if file is None else _place(file, settings)
     import torch
 
-    from visionjobs.inference.export import SUFFIX, export_model
+    from visionjobs.inference.export import export_model
+    from visionjobs.inference.export_check import SUFFIX
     from visionjobs.models.trained import load_trained
 
     trained = load_trained(run, torch.device("cpu"))
@@ -48,14 +49,23 @@ def export(
         written = export_model(trained, kind, images, store, key)
     check = written.check
     err.print(
-        Text(
-            f"logits differ from torch's by at most {check.difference:.1e} (allowed: {check.allowed:.1e}) on "
-            f"{check.images} images of {source}, together and alone"
-        ),
+        Text(f"{_difference(check)} on {check.images} images of {source}, together and alone"),
         soft_wrap=True,
     )
     err.print(Text(f"{written.bytes / 1e6:,.1f} MB, sha256 {written.sha256}"), soft_wrap=True)
     out.print(Text(written.address))
+
+
+def _difference(check: Check) -> str:
+    from visionjobs.inference.export_check import EXACT
+
+    if check.limits == EXACT:
+        return f"logits differ from torch's by at most {check.difference:.1e} (allowed: {check.allowed:.1e})"
+    return (
+        f"logits differ from torch's by at most {check.allowed:.1e} in {check.within:.1%} of the pixels (at least "
+        f"{check.limits.within:.0%} must), and the class is the same in {check.same:.2%} (at least "
+        f"{check.limits.same:.0%} must), as rounding may move the maximum of a pooling window and unpooling with it,"
+    )
 
 
 def _place(file: str, settings: Settings) -> tuple[Store, str]:
@@ -68,7 +78,7 @@ def _place(file: str, settings: Settings) -> tuple[Store, str]:
 
 
 def _images(trained: Trained, root: Store, settings: Settings) -> tuple[Images, str]:
-    from visionjobs.inference.export import real_images
+    from visionjobs.inference.export_check import real_images
 
     with byte_progress() as progress:
         task = progress.add_task("fetching the dataset", total=trained.dataset.bytes, visible=False)

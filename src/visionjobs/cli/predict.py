@@ -16,7 +16,7 @@ from visionjobs.settings import Settings
 from visionjobs.storage import open_store
 
 if TYPE_CHECKING:
-    from visionjobs.inference.predict import Tally
+    from visionjobs.inference.prediction_files import Tally
     from visionjobs.inference.reading import Found
 
 
@@ -33,9 +33,11 @@ def predict(
 ) -> None:
     """Predict images with a finished run's model. The output folder is the last line on stdout.
 
-    It gets predictions.jsonl and predictions.csv (labels and probabilities), contact sheets, and rejects.csv where
-    images could not be read: they are named, the others are predicted, and the exit status is 1. An image whose
-    folder is named like a class has that label, and the accuracy over all such images is told.
+    It gets predictions.jsonl and predictions.csv, contact sheets, and rejects.csv where images could not be read: they
+    are named, the others are predicted, and the exit status is 1. Of classification: labels and probabilities; an image
+    whose folder is named like a class has that label, and the accuracy over all such images is told. Of segmentation:
+    each class's share of the pixels, masks/ (PNG, the pixel values are the class numbers) and overlays/ (the classes'
+    colours over the image), both at the image's own size.
     """
     settings = Settings.from_env()
     run = open_run(open_store(settings.storage, settings.endpoint), run_id)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from visionjobs.storage import OnBytes
     from visionjobs.training.watch import Watcher
 
+SCORES = {"accuracy": "accuracy", "miou": "mIoU"}
+"""Of a task, that which its history has in train_<score> and val_<score>; and its name."""
+
 PLAIN_SECONDS = 15.0
 """Without a terminal, a line of progress at least this often."""
 
@@ -107,10 +110,11 @@ class RunView:
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """One epoch in one line: losses, accuracies, speed, and what held it back."""
-    line = (
-        f"epoch {row['epoch'] + 1}/{epochs}: train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.3f}, "
-        f"val loss {number(row['val_loss'], '.4f')} accuracy {number(row['val_accuracy'], '.3f')}, "
-        f"{row['images_per_second']:.1f} images/s"
+    """One epoch in one line: losses, the task's score, speed, and what held it back."""
+    key, name = next((key, name) for key, name in SCORES.items() if f"val_{key}" in row)
+    parts = (
+        f"{split} loss {number(row[f'{split}_loss'])} {name} {number(row[f'{split}_{key}'], '.3f')}"
+        for split in ("train", "val")
     )
+    line = f"epoch {row['epoch'] + 1}/{epochs}: {', '.join(parts)}, {row['images_per_second']:.1f} images/s"
     return f"{line}; {row['diagnosis']}" if row.get("diagnosis") else line

@@ -17,6 +17,9 @@ from visionjobs.runs import Claim, Run, open_run, read_progress, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Store, open_store
 
+SCORES = {"classification": "accuracy", "segmentation": "miou"}
+"""Task -> the metric that is shown of its runs."""
+
 SILENT_SECONDS = 600
 """A run writes its progress at least once an epoch; starting the workers takes half a minute."""
 
@@ -43,12 +46,14 @@ def list_runs(
         for row in rows:
             out.print(json.dumps(row), markup=False)
         return
-    shown = sort if sort not in ("date", "job") else "accuracy"
+    sorted_by_metric = sort not in ("date", "job")
+    scores = dict.fromkeys(SCORES[row["task"]] for row in rows)
+    title = sort if sorted_by_metric else "/".join(scores) or "accuracy"
     # 80 columns hold a whole run id, which is what people copy and which begins with job and time; --json has all
-    whole = [Column(title, no_wrap=True) for title in ("run", "state", "epochs", shown)]
+    whole = [Column(head, no_wrap=True) for head in ("run", "state", "epochs", title)]
     table = Table(*whole, Column("dataset", overflow="fold"), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
-        value = row["metrics"].get(shown)
+        value = row["metrics"].get(sort if sorted_by_metric else SCORES[row["task"]])
         table.add_row(row["run"], row["state"], str(row["epochs"]), number(value), row["dataset"])
     err.print(table if rows else f"There are no such runs in {root.address}.")
 
@@ -72,6 +77,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "run": run.id,
         "job": spec.name,
+        "task": spec.task,
         "dataset": spec.data.name,
         "state": state,
         "message": record.get("message"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from visionjobs.cli.console import byte_progress, err, out
 from visionjobs.errors import UserError, nearest
@@ -58,7 +58,7 @@ def list_weights() -> None:
     published: dict[str, list[str]] = {}
     for name, source in published_sources().items():
         published.setdefault(source.file, []).append(name)
-    table = Table("file", "MB", "sha256", "published as")
+    table = Table(Column("file", overflow="fold"), "MB", "sha256", Column("published as", overflow="fold"))
     for key, entry in entries.items():
         if key + SIDECAR in entries:
             digest = stored_sha256(root, key) or ""
@@ -86,8 +86,11 @@ def _source(target: str, jobs: Path) -> Source:
         return next(iter(fitting.values()))
     if not fitting and (is_file_name(target) or Path(target).is_file()):
         return file_source(target)
+    if fitting:
+        names = [name for name in published if target == name.partition(".")[2]]
+        raise UserError(f'"{target}" may be any of {", ".join(names)}: name one of them, or a job')
     raise UserError(
-        f'"{target}" is {"ambiguous" if fitting else "neither a job, nor known to torchvision, nor a file"}. '
+        f'"{target}" is neither a job, nor known to torchvision, nor a file. '
         f"The jobs are: {', '.join(known) or 'none'}; torchvision's names: {', '.join(published)}."
         f"{nearest(target, [*known, *published, *(name.partition('.')[2] for name in published)])}"
     )

@@ -3,6 +3,7 @@ sign and frame as well as by colour (Okabe and Ito, 2008)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy.typing as npt
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from visionjobs.data.camvid_classes import Colour
 from visionjobs.report.figures import BLUE, STYLE, VERMILLION, short
 
 SHEETS, PER_SHEET, COLUMNS = 5, 48, 8
 
 THUMBNAIL, FRAME, GAP = 168, 8, 10
 LINE, HEADING, MARGIN = 19, 30, 14
+LEGEND, SWATCH = 24, 15
 """All in pixels."""
 
 CELL = THUMBNAIL + 2 * FRAME
@@ -30,13 +33,15 @@ DASH, SPACE = 12, 8
 @dataclass(frozen=True)
 class Thumbnail:
     """What a sheet shows of an image. pixels: uint8 RGB [h, w, 3], at most THUMBNAIL a side; label: None if unknown;
-    confidence: between 0 and 1."""
+    share: between 0 and 1, the probability of the predicted class or, of a mask, the largest class's share of the
+    pixels; occurring: classes whose colours are to be seen."""
 
     pixels: npt.NDArray[np.uint8]
     name: str
     predicted: str
-    confidence: float
+    share: float
     label: str | None
+    occurring: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool | None:
@@ -46,10 +51,11 @@ class Thumbnail:
 
 class ContactSheets:
     """`contact-sheet-001.png` and so on in `folder`, of the first SHEETS * PER_SHEET images: 20 MB of thumbnails,
-    kept to the end, as only then it is known of how many images they are the first."""
+    kept to the end, as only then it is known of how many images they are the first. colours: of the classes that the
+    thumbnails show as colours; a sheet explains those that occur in it."""
 
-    def __init__(self, folder: Path, title: str) -> None:
-        self._folder, self._title = folder, title
+    def __init__(self, folder: Path, title: str, colours: Mapping[str, Colour] | None = None) -> None:
+        self._folder, self._title, self._colours = folder, title, colours or {}
         self._thumbnails: list[Thumbnail] = []
 
     @property
@@ -66,7 +72,9 @@ class ContactSheets:
         for number, start in enumerate(range(0, len(self._thumbnails), PER_SHEET), 1):
             shown = self._thumbnails[start : start + PER_SHEET]
             heading = f"{self._title}: images {start + 1} to {start + len(shown)} of {predicted:,}"
-            sheet(heading, shown).save(self._folder / f"contact-sheet-{number:03}.png")
+            occurring = {name for thumbnail in shown for name in thumbnail.occurring}
+            explained = {name: colour for name, colour in self._colours.items() if name in occurring}
+            sheet(heading, shown, explained).save(self._folder / f"contact-sheet-{number:03}.png")
 
 
 def thumbnail_pixels(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -76,20 +84,32 @@ def thumbnail_pixels(pixels: npt.NDArray[np.uint8], width: int, height: int) -> 
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
-def sheet(heading: str, thumbnails: list[Thumbnail]) -> Image.Image:
-    """At most PER_SHEET thumbnails, COLUMNS in a row. RGB, as wide as its columns, as high as its rows."""
-    rows = -(-len(thumbnails) // COLUMNS)
+def sheet(heading: str, thumbnails: list[Thumbnail], colours: Mapping[str, Colour] | None = None) -> Image.Image:
+    """At most PER_SHEET thumbnails, COLUMNS in a row, below a legend of the colours. RGB, as wide as its columns."""
+    colours = colours or {}
+    rows, lines = -(-len(thumbnails) // COLUMNS), -(-len(colours) // COLUMNS)
     width = 2 * MARGIN + COLUMNS * (CELL + GAP) - GAP
-    image = Image.new("RGB", (width, 2 * MARGIN + HEADING + rows * (TALL + GAP) - GAP), "white")
+    start = MARGIN + HEADING + lines * LEGEND
+    image = Image.new("RGB", (width, start + MARGIN + rows * (TALL + GAP) - GAP), "white")
     draw = ImageDraw.Draw(image)
-    known = any(thumbnail.label is not None for thumbnail in thumbnails)
-    legend = "   ✓ right, thin frame   ✗ wrong, dashed frame" if known else ""
+    legend = ""
+    if any(thumbnail.label is not None for thumbnail in thumbnails):
+        legend = "   ✓ right, thin frame   ✗ wrong, dashed frame"
+    elif colours:
+        legend = "   below each: its largest class, and that class's share of the pixels"
     draw.text((MARGIN, MARGIN), _fitted(heading, width - 2 * MARGIN, legend, bold=True), INK, _font(bold=True))
+    for number, (name, colour) in enumerate(colours.items()):
+        row, column = divmod(number, COLUMNS)
+        _swatch(draw, name, colour, MARGIN + column * (CELL + GAP), MARGIN + HEADING + row * LEGEND)
     for number, thumbnail in enumerate(thumbnails):
         row, column = divmod(number, COLUMNS)
-        left, top = MARGIN + column * (CELL + GAP), MARGIN + HEADING + row * (TALL + GAP)
-        _cell(image, draw, thumbnail, left, top)
+        _cell(image, draw, thumbnail, MARGIN + column * (CELL + GAP), start + row * (TALL + GAP))
     return image
+
+
+def _swatch(draw: ImageDraw.ImageDraw, name: str, colour: Colour, left: int, top: int) -> None:
+    draw.rectangle((left, top, left + SWATCH, top + SWATCH), fill=colour, outline=GRAY)
+    draw.text((left + SWATCH + 6, top - 1), _fitted(name, CELL - SWATCH - 6), INK, _font(bold=False))
 
 
 def _cell(image: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, left: int, top: int) -> None:
@@ -107,7 +127,7 @@ def _cell(image: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, l
             draw.rectangle(box, outline="#C4C8CC", width=1)
             verdict = ""
     lines = [
-        (_fitted(thumbnail.predicted, CELL, f"  {_percent(thumbnail.confidence)}", bold=True), INK, True),
+        (_fitted(thumbnail.predicted, CELL, f"  {_percent(thumbnail.share)}", bold=True), INK, True),
         (_fitted(verdict, CELL), INK, False),
         (_fitted(thumbnail.name, CELL), GRAY, False),
     ]

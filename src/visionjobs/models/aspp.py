@@ -77,8 +77,8 @@ def _reach(model: DeepLabV3, conv: nn.Conv2d, rate: int, features: tuple[int, in
 
 def _feature_size(model: DeepLabV3, size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the backbone's output, found from shapes alone."""
-    training = model.training
+    training, device = model.training, next(model.parameters()).device
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        height, width = model.eval().backbone(torch.empty(1, 3, *size))["out"].shape[-2:]
+        height, width = model.eval().backbone(torch.empty(1, 3, *size, device=device))["out"].shape[-2:]
     model.train(training)
     return height, width

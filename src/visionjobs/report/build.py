@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from visionjobs.errors import UserError
-from visionjobs.report import classification
+from visionjobs.report import classification, segmentation
 from visionjobs.report.formatting import count, plain
 from visionjobs.report.html import render
 from visionjobs.report.page import Page
@@ -14,7 +14,7 @@ from visionjobs.report.training import training
 
 PAGE = "report.html"
 
-TASKS = {"classification": classification.REPORT}
+TASKS = {"classification": classification.REPORT, "segmentation": segmentation.REPORT}
 
 
 def build_report(run: RunSummary) -> dict[str, bytes]:
@@ -29,12 +29,11 @@ def build_report(run: RunSummary) -> dict[str, bytes]:
 
 def build_page(run: RunSummary) -> Page:
     """The report as a page, not drawn yet."""
-    name = run.metrics.get("task") or run.spec.get("task")
-    if name not in TASKS:
-        raise UserError(f"run {run.run}: no report is known for the task {name!r}; known: {', '.join(TASKS)}")
-    task = TASKS[name]
+    if run.task not in TASKS:
+        raise UserError(f"run {run.run}: no report is known for the task {run.task!r}; known: {', '.join(TASKS)}")
+    task = TASKS[run.task]
     trained_on = (plain(run.setting("data.name")), plain(run.setting("data.version")))
-    measured = f"{count(task.samples(run))} samples of the split {plain(run.metrics.get('split'))}"
+    measured = f"{count(task.samples(run))} {task.unit} of the split {plain(run.metrics.get('split'))}"
     if run.measured_on != trained_on:
         measured += f" of {' '.join(run.measured_on)}"
     subtitle = (
@@ -44,7 +43,7 @@ def build_page(run: RunSummary) -> Page:
         f"run {run.run}",
     )
     sections = (
-        notes(run, task.remarks(run)),
+        notes(run, task.remarks(run), task.unit),
         results(run, task),
         training(run, task),
         *task.sections(run),

@@ -11,11 +11,13 @@ from visionjobs.report.distribution import distribution
 from visionjobs.report.features import features
 from visionjobs.report.formatting import MINUS, plain
 from visionjobs.report.mistakes import mistakes
-from visionjobs.report.overfitting import SCORE, overfitting
+from visionjobs.report.overfitting import overfitting
 from visionjobs.report.page import Section, Tile
 from visionjobs.report.results import metric_tile
 from visionjobs.report.summary import RunSummary
 from visionjobs.report.task import CurveFigure, Metric, TaskReport
+
+SCORE = "val_accuracy"
 
 METRICS = (
     Metric("accuracy", "Accuracy", "Share of the samples whose most probable class is the true one."),
@@ -97,7 +99,7 @@ def remarks(run: RunSummary) -> Iterator[str]:
 def sections(run: RunSummary) -> tuple[Section, ...]:
     """What follows the training; a section that has nothing to tell is left out."""
     made = (
-        overfitting(run),
+        overfitting(run, "accuracy", "accuracy"),
         distribution(run),
         confusion(run),
         classes(run),
@@ -110,6 +112,7 @@ def sections(run: RunSummary) -> tuple[Section, ...]:
 
 
 REPORT = TaskReport(
+    unit="samples",
     metrics=METRICS,
     score=SCORE,
     score_name="validation accuracy",

@@ -14,10 +14,10 @@ from visionjobs.errors import UserError
 from visionjobs.report import compare_page
 from visionjobs.report.build import TASKS
 from visionjobs.report.compare_figures import RUNS
-from visionjobs.report.compare_pairs import check_same_samples, compare_pairs, pair_values
-from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
+from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split
+from visionjobs.report.compare_task import COMPARISONS
 from visionjobs.report.html import render
-from visionjobs.report.overfitting import accuracy_gap, loss_gap
+from visionjobs.report.overfitting import loss_gap, score_gap
 from visionjobs.report.results import published_difference
 from visionjobs.report.summary import RunSummary, as_number
 
@@ -56,17 +56,16 @@ def check_comparable(runs: Sequence[RunSummary]) -> None:
     for run in runs:
         check_finished(run)
     first = runs[0]
-    if task_name(first) not in TASKS:
-        raise UserError(
-            f"run {first.run}: no comparison is known for the task {task_name(first)!r}; known: {', '.join(TASKS)}"
-        )
+    if first.task not in COMPARISONS:
+        known = ", ".join(COMPARISONS)
+        raise UserError(f"run {first.run}: no comparison is known for the task {first.task!r}; known: {known}")
     for run in runs[1:]:
         same_name = dataset_of(first)[0] == dataset_of(run)[0]
         on_same = "version: --set data.version=VERSION" if same_name else "dataset: --set data.name=NAME"
-        _same(first, run, "task", task_name, "compare runs of one task")
+        _same(first, run, "task", _task, "compare runs of one task")
         _same(first, run, "dataset", _dataset, f"train both jobs on the same {on_same}")
         _same(first, run, "split", evaluated_split, "compare runs that were evaluated on the same split")
-    check_same_samples(runs)
+    COMPARISONS[first.task].test.check(runs)
 
 
 def _same(a: RunSummary, b: RunSummary, what: str, value: Any, advice: str) -> None:
@@ -75,6 +74,10 @@ def _same(a: RunSummary, b: RunSummary, what: str, value: Any, advice: str) -> N
             f"run {a.run} and run {b.run} cannot be compared, their {what} is not the same: {value(a)} and {value(b)}. "
             f"Instead: {advice}"
         )
+
+
+def _task(run: RunSummary) -> str:
+    return run.task
 
 
 def _dataset(run: RunSummary) -> str:
@@ -88,7 +91,9 @@ def build_comparison(runs: Sequence[RunSummary], created: str) -> dict[str, byte
     """
     check_ids([run.run for run in runs])
     check_comparable(runs)
-    compared = Compared(tuple(runs), TASKS[task_name(runs[0])], tuple(compare_pairs(runs)))
+    task = runs[0].task
+    kind = COMPARISONS[task]
+    compared = Compared(tuple(runs), TASKS[task], kind, tuple(kind.test.compare(runs)))
     page = compare_page.build_page(compared, created)
     numbers = json.dumps(_values(compared, created), indent=1, allow_nan=False)
     figures = {f"figures/{figure.name}.png": figure.png for figure in page.figures()}
@@ -100,28 +105,28 @@ def _values(compared: Compared, created: str) -> dict[str, Any]:
     return {
         "schema": 1,
         "created": created,
-        "task": task_name(first),
+        "task": first.task,
         "dataset": dict(zip(("name", "version"), dataset_of(first), strict=True)),
         "split": evaluated_split(first),
-        "samples": compared.task.samples(first),
+        compared.task.unit: compared.task.samples(first),
         "runs": [_run_values(compared, run) for run in compared.runs],
-        "pairs": [pair_values(pair, compared.runs) for pair in compared.pairs],
+        "pairs": [compared.kind.test.values(pair, compared.runs) for pair in compared.pairs],
         "settings": {key: list(values) for key, values in compared.differing_settings().items()},
     }
 
 
 def _run_values(compared: Compared, run: RunSummary) -> dict[str, Any]:
-    task, last = compared.task, run.history[-1] if run.history else {}
+    last = run.history[-1] if run.history else {}
     return {
         "run": run.run,
         "job": run.job,
         "model": run.setting("model.name"),
         "epochs": compared.epochs(run),
-        "metrics": {metric.key: run.value(metric.key) for metric in task.metrics},
-        "intervals": {metric.key: _list(run.interval(metric.key)) for metric in task.metrics},
+        "metrics": {metric.key: run.value(metric.key) for metric in compared.metrics},
+        "intervals": {metric.key: _list(run.interval(metric.key)) for metric in compared.metrics},
         "published": dict(_published(run)),
-        "best_epoch": run.best_epoch(task.score),
-        "gap_at_end": {"loss": loss_gap(run, last), "accuracy": accuracy_gap(last)},
+        "best_epoch": run.best_epoch(compared.task.score),
+        "gap_at_end": {"loss": loss_gap(run, last), compared.kind.score: score_gap(last, compared.kind.score)},
         "images_per_second": compared.images_per_second(run),
         "gpu_hours": as_number(run.record.get("gpu_hours")),
     }

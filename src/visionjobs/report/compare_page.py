@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from visionjobs.report.compare_figures import Curve, Score, class_scores, run_curves, score_bars
-from visionjobs.report.compare_pairs import breakable, interval_line, pairs_section
-from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split, task_name
+from visionjobs.report.compare_classes import classes, score_cell
+from visionjobs.report.compare_figures import Curve, Score, run_curves, score_bars
+from visionjobs.report.compare_pairs import breakable, interval_line
+from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split
 from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, moment, plain, signed
-from visionjobs.report.overfitting import accuracy_gap, loss_gap
+from visionjobs.report.overfitting import loss_gap, score_gap
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
 from visionjobs.report.results import interval, of_sample, percent_level, published_cell
-from visionjobs.report.summary import RunSummary, as_number
+from visionjobs.report.summary import Row, RunSummary, as_number
 from visionjobs.report.task import CurveFigure, Metric
-
-MOST_CLASSES = 60
-"""Of more classes the table alone is shown: the figure would be longer than a page."""
 
 GAPS = (
     "Best epoch: the one with the highest {score}; weights and figures are those of the end of training. Gaps are of "
-    "the last epoch, and above zero mean better on the samples trained on: loss, validation less training, without "
-    "label smoothing; accuracy, training less validation. Training figures are means over an epoch, augmented samples "
-    "included, while the weights changed. Images/s: in training, over all workers and epochs. Time: of all attempts."
+    "the last epoch, and above zero mean better on what was trained on: loss, validation less training, {loss}; {gap}, "
+    "training less validation. Training figures are means over an epoch, augmented {unit} included, while the weights "
+    "changed. Images/s: in training, over all workers and epochs. Time: of all attempts."
 )
 
 
@@ -31,18 +28,18 @@ def build_page(compared: Compared, created: str) -> Page:
     first = compared.runs[0]
     name, version = dataset_of(first)
     subtitle = (
-        f"{task_name(first)} on {name}",
+        f"{first.task} on {name}",
         f"version {version}",
-        f"{count(compared.task.samples(first))} samples of the split {evaluated_split(first)}",
+        f"{count(compared.task.samples(first))} {compared.task.unit} of the split {evaluated_split(first)}",
         f"made {moment(created)}",
     )
     sections = (
         _notes(compared),
         _results(compared),
         _published(compared),
-        pairs_section(compared.pairs, compared.labels),
+        compared.kind.test.section(compared.pairs, compared.labels),
         _training(compared),
-        _classes(compared),
+        classes(compared),
         _settings(compared),
         _provenance(compared),
     )
@@ -62,15 +59,20 @@ def _best(compared: Compared, metric: Metric) -> tuple[float | None, list[int]]:
 
 
 def _tiles(compared: Compared) -> Iterator[Tile]:
-    for metric in compared.task.metrics[:3]:
+    for metric in _headline(compared):
         best, places = _best(compared, metric)
         whose = ", ".join(compared.labels[place] for place in places) or ("" if best is None else "all runs")
         more = interval(compared.runs[places[0]], metric.key) if len(places) == 1 else ()
         yield Tile(f"Best {_within_a_line(metric.title)}", decimal(best), whose, more)
     different = sum(pair.differs for pair in compared.pairs)
-    tested = sum(pair.test is not None for pair in compared.pairs)
+    tested = sum(pair.tested for pair in compared.pairs)
     value = f"{different} of {tested}" if tested else NOT_AVAILABLE
-    yield Tile("Pairs that differ", value, "McNemar's test with Holm's correction, 5 %")
+    yield Tile("Pairs that differ", value, compared.kind.test.name)
+
+
+def _headline(compared: Compared) -> list[Metric]:
+    known = {metric.key: metric for metric in compared.task.metrics}
+    return [known[key] for key in compared.kind.headline]
 
 
 def _within_a_line(title: str) -> str:
@@ -84,7 +86,7 @@ def _notes(compared: Compared) -> Section | None:
         return None
     text = "The dataset is a drawn sample: its figures say nothing of real data, and published ones do not compare."
     if not compared.task.samples(first):
-        text = "The split holds no samples: there are no figures to compare."
+        text = f"The split holds no {compared.task.unit}: there are no figures to compare."
     return Section("notes", "Notes", (Bullets((text,), warning=True),))
 
 
@@ -93,17 +95,17 @@ def _run_column(compared: Compared, columns: tuple[str, ...]) -> tuple[Column, .
 
 
 def _results(compared: Compared) -> Section:
-    metrics = compared.task.metrics
+    metrics = compared.metrics
     best = {metric.key: _best(compared, metric)[1] for metric in metrics}
     rows = []
     for place, (run, label) in enumerate(zip(compared.runs, compared.labels, strict=True)):
         cells = []
         for metric in metrics:
             is_best = place in best[metric.key]
-            cells.append(_cell(run.value(metric.key), is_best, interval_line(run.interval(metric.key))))
+            cells.append(score_cell(run.value(metric.key), is_best, interval_line(run.interval(metric.key))))
         rows.append((Cell(breakable(label), (run.run,) if label != run.run else ()), *cells))
     table = Table("Results", _run_column(compared, tuple(metric.title for metric in metrics)), tuple(rows))
-    main = metrics[0]
+    main = _headline(compared)[0]
     scores = [
         Score(label, run.value(main.key), run.interval(main.key), _comparable(run, main.key))
         for run, label in zip(compared.runs, compared.labels, strict=True)
@@ -115,12 +117,7 @@ def _results(compared: Compared) -> Section:
         f"{main.title} by run, with {level} confidence interval" + _if_published(scores),
     )
     definitions = Bullets(tuple(f"{metric.title}: {metric.definition}" for metric in metrics))
-    return Section("results", "Results", (table, Gallery((figure,)), *_method(compared.runs[0]), definitions))
-
-
-def _cell(value: float | None, is_best: bool, details: tuple[str, ...] = ()) -> Cell:
-    """In words too: colour alone does not reach everybody."""
-    return Cell(decimal(value), (*details, "best"), "better") if is_best else Cell(decimal(value), details)
+    return Section("results", "Results", (table, Gallery((figure,)), *_method(compared), definitions))
 
 
 def _published_value(run: RunSummary, key: str) -> float | None:
@@ -137,13 +134,14 @@ def _if_published(scores: list[Score]) -> str:
     return "; the diamond is the published figure" if there else ""
 
 
-def _method(run: RunSummary) -> Iterator[Block]:
+def _method(compared: Compared) -> Iterator[Block]:
+    run = compared.runs[0]
     given = run.values.get("intervals") or {}
     if given:
         yield Text(
             f"Small figures: {percent_level(run)} confidence intervals, {plain(given.get('method'))} "
             f"({count(as_number(given.get('resamples')))} resamples). Two that overlap do not show that the runs are "
-            "alike: the pairs below are tested on the same samples, which shows smaller differences."
+            f"alike: the pairs below are tested on the same {compared.task.unit}, which shows smaller differences."
         )
 
 
@@ -180,12 +178,13 @@ def lies_within(value: float | None, ends: tuple[float, float] | None) -> bool |
 
 
 def _training(compared: Compared) -> Section:
+    kind = compared.kind
     columns: dict[str, Callable[[RunSummary], str]] = {
         "Model": lambda run: plain(run.setting("model.name")),
         "Epochs": lambda run: plain(compared.epochs(run)),
         "Best epoch": lambda run: plain(run.best_epoch(compared.task.score)),
         "Loss gap": lambda run: signed(loss_gap(run, _last(run))),
-        "Accuracy gap": lambda run: signed(accuracy_gap(_last(run))),
+        f"{kind.score_title} gap": lambda run: signed(score_gap(_last(run), kind.score)),
         "Images/s": lambda run: decimal(compared.images_per_second(run), 1),
         "Time": lambda run: duration(_seconds(run)),
         "GPU-hours": lambda run: plain(run.record.get("gpu_hours")),
@@ -195,7 +194,14 @@ def _training(compared: Compared) -> Section:
         for run, label in zip(compared.runs, compared.labels, strict=True)
     )
     heads = (Column("Run", numeric=False), *(Column(head, numeric=head != "Model") for head in columns))
-    told = Text(GAPS.format(score=compared.task.score_name))
+    told = Text(
+        GAPS.format(
+            score=compared.task.score_name,
+            loss=kind.loss,
+            gap=_within_a_line(kind.score_title),
+            unit=compared.task.unit,
+        )
+    )
     drawn = [tuple(_curves(compared, curve)) for curve in compared.task.curves]
     galleries = (Gallery(figures) for figures in drawn if figures)
     return Section("training", "Training", (*galleries, Table("Training", heads, rows), told))
@@ -207,7 +213,7 @@ def _seconds(run: RunSummary) -> float | None:
     return sum(found) if found else None
 
 
-def _last(run: RunSummary) -> Mapping[str, Any]:
+def _last(run: RunSummary) -> Row:
     return run.history[-1] if run.history else {}
 
 
@@ -223,31 +229,6 @@ def _curves(compared: Compared, wanted: CurveFigure) -> Iterator[Figure]:
             png = run_curves(curves, f"{line} {wanted.ylabel}", wanted.limits)
             caption = f"{line.capitalize()} {wanted.ylabel} by epoch; the ring marks each run's best epoch"
             yield Figure(f"{wanted.name}_{line}", png, caption)
-
-
-def _classes(compared: Compared) -> Section | None:
-    """F1 of each class, for tasks that have it."""
-    found = [run.values.get("per_class") or {} for run in compared.runs]
-    names = [name for name, row in found[0].items() if "f1" in row]
-    if not names:
-        return None
-    scores = {
-        label: [as_number(classes.get(name, {}).get("f1")) for name in names]
-        for label, classes in zip(compared.labels, found, strict=True)
-    }
-    rows = []
-    for place, name in enumerate(names):
-        values = [of_run[place] for of_run in scores.values()]
-        best = max((value for value in values if value is not None), default=None)
-        alike = all(decimal(value) == decimal(best) for value in values)
-        cells = [_cell(value, decimal(value) == decimal(best) and not alike) for value in values]
-        rows.append((Cell(breakable(name)), *cells, Cell(count(found[0][name].get("support")))))
-    heads = (Column("Class", numeric=False), *map(Column, compared.labels), Column("Samples"))
-    blocks: list[Block] = [Table("F1 by class", heads, tuple(rows))]
-    if len(names) <= MOST_CLASSES:
-        caption = "F1 by class and run, the harmonic mean of precision and recall"
-        blocks.insert(0, Gallery((Figure("f1_by_class", class_scores(names, scores, "F1"), caption),)))
-    return Section("classes", "Classes", tuple(blocks))
 
 
 def _settings(compared: Compared) -> Section:

@@ -55,6 +55,11 @@ class Pair:
     reason: str = ""
 
     @property
+    def tested(self) -> bool:
+        """Whether a test could be made."""
+        return self.test is not None
+
+    @property
     def differs(self) -> bool:
         """Whether a difference is shown, at LEVEL over all pairs."""
         return self.p_holm is not None and self.p_holm <= LEVEL

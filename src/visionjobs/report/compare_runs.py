@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from visionjobs.report.compare_pairs import Pair
+from visionjobs.report.compare_task import AnyPair, TaskComparison
 from visionjobs.report.summary import RunSummary, as_number
-from visionjobs.report.task import TaskReport
+from visionjobs.report.task import Metric, TaskReport
 from visionjobs.spec import flatten
 
 TOLD_ELSEWHERE = ("name", "published", "data.version")
@@ -23,12 +23,22 @@ class Compared:
 
     runs: tuple[RunSummary, ...]
     task: TaskReport
-    pairs: tuple[Pair, ...]
+    kind: TaskComparison
+    pairs: tuple[AnyPair, ...]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """A short name for each run."""
         return labels(self.runs)
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the task, without the optional ones that no run has."""
+        return tuple(
+            metric
+            for metric in self.task.metrics
+            if not metric.optional or any(run.value(metric.key) is not None for run in self.runs)
+        )
 
     def differing_settings(self) -> dict[str, tuple[Any, ...]]:
         """Key -> each run's value, for every setting that is not the same in all; None where a run has none."""
@@ -67,11 +77,6 @@ def dataset_of(run: RunSummary) -> tuple[str, str]:
     """Name and version of the run's dataset, as its manifest has them; as its spec does where there is no manifest."""
     name, version = (run.dataset.get(key) or run.setting(f"data.{key}") for key in ("name", "version"))
     return str(name), str(version)
-
-
-def task_name(run: RunSummary) -> str:
-    """The run's task."""
-    return str(run.metrics.get("task") or run.spec.get("task"))
 
 
 def evaluated_split(run: RunSummary) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from visionjobs.report import figures
 from visionjobs.report.formatting import count, decimal, percent
 from visionjobs.report.page import Block, Cell, Column, Figure, Gallery, Section, Table, Text
@@ -30,20 +32,23 @@ def confusion(run: RunSummary) -> Section | None:
             min_width=width,
         ),
     )
-    return Section("confusion", "Confusion matrix", (Gallery(drawn), *_pairs(names, matrix)))
+    return Section("confusion", "Confusion matrix", (Gallery(drawn), *pairs(names, matrix, "samples", "mistakes")))
 
 
-def _pairs(names: list[str], matrix: list[list[int]]) -> tuple[Block, ...]:
-    """The PAIRS most frequent mistakes, of equally frequent ones the earlier classes first."""
+def pairs(names: Sequence[str], matrix: Sequence[Sequence[int]], unit: str, mistakes: str) -> tuple[Block, ...]:
+    """The PAIRS most frequent mistakes, of equally frequent ones the earlier classes first.
+
+    matrix: [K][K], truth by prediction; unit: what it counts, mistakes: those of them that are wrong, in the plural.
+    """
     wrong = [(n, i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j and n]
     total = sum(n for n, _, _ in wrong)
     if not wrong:
-        return (Text("No sample was misclassified."),) if sum(map(sum, matrix)) else ()
+        return (Text(f"None of the {unit} was misclassified."),) if sum(map(sum, matrix)) else ()
     shown = sorted(wrong, key=lambda pair: (-pair[0], pair[1], pair[2]))[:PAIRS]
     table = Table(
         "Most confused pairs",
-        (Column("True class", numeric=False), Column("Predicted class", numeric=False), Column("Samples"),
-         Column("Share of the true class"), Column("Share of all mistakes")),
+        (Column("True class", numeric=False), Column("Predicted class", numeric=False), Column(unit.capitalize()),
+         Column("Share of the true class"), Column(f"Share of all {mistakes}")),
         tuple(
             (Cell(names[i]), Cell(names[j]), Cell(count(n)), Cell(percent(n / sum(matrix[i]))),
              Cell(percent(n / total)))
@@ -53,7 +58,7 @@ def _pairs(names: list[str], matrix: list[list[int]]) -> tuple[Block, ...]:
     told = sum(n for n, _, _ in shown)
     lead = (
         f"The {len(shown)} most confused pairs of classes, of {count(len(wrong))} that occur, hold {count(told)} of "
-        f"the {count(total)} mistakes:"
+        f"the {count(total)} {mistakes}:"
     )
     return Text(lead), table
 

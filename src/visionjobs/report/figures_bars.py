@@ -10,23 +10,68 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from visionjobs.report.figures import BLUE, ORANGE, STYLE, png, short
+from visionjobs.report.formatting import decimal
 
 PAIR = ((BLUE, ""), (ORANGE, "//"))
 """Colours, and hatches for who does not see them."""
 
 
-def class_bars(class_names: Sequence[str], numbers: Sequence[int], xlabel: str) -> bytes:
-    """A horizontal bar a class, from top to bottom, with its number."""
+def class_bars(class_names: Sequence[str], numbers: Sequence[int], xlabel: str, log: bool = False) -> bytes:
+    """A horizontal bar a class, from top to bottom, with its number; `log`: on a logarithmic axis from 1 on."""
     with rc_context({**STYLE, "axes.grid.axis": "x", "axes.axisbelow": True}):
         figure = Figure(figsize=(5, 1.1 + 0.27 * len(class_names)), dpi=160, layout="constrained")
         axes = figure.add_subplot(xlabel=xlabel, ylabel="class")
         rows = range(len(class_names))
-        bars = axes.barh(rows, numbers, color=BLUE, height=0.72)
-        axes.bar_label(bars, labels=[f"{number:,}" for number in numbers], padding=3, fontsize=9)
+        axes.barh(rows, numbers, color=BLUE, height=0.72, log=log)
+        for row, number in zip(rows, numbers, strict=True):
+            at, text = (max(1, number) if log else number, row), f"{number:,}" if number else "absent"
+            axes.annotate(text, at, (3, 0), textcoords="offset points", va="center", fontsize=9)
         axes.set_yticks(rows, [short(name) for name in class_names], fontsize=9)
-        axes.set(xlim=(0, 1.14 * max(1, *numbers)), ylim=(len(class_names) - 0.4, -0.6))
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(nbins=5, integer=True))
+        top = max(1, *numbers)
+        axes.set(xlim=(1, 8 * top**1.1) if log else (0, 1.14 * top), ylim=(len(class_names) - 0.4, -0.6))
+        locator = mpl.ticker.LogLocator(numticks=6) if log else mpl.ticker.MaxNLocator(nbins=5, integer=True)
+        axes.xaxis.set_major_locator(locator)
         axes.grid(visible=False, axis="y")
+        return png(figure)
+
+
+def score_bars(class_names: Sequence[str], scores: Sequence[float | None], xlabel: str) -> bytes:
+    """A horizontal bar a class, from top to bottom, of a score from 0 to 1, with its value or n/a."""
+    with rc_context({**STYLE, "axes.grid.axis": "x", "axes.axisbelow": True}):
+        figure = Figure(figsize=(5, 1.1 + 0.27 * len(class_names)), dpi=160, layout="constrained")
+        axes = figure.add_subplot(xlabel=xlabel, ylabel="class")
+        rows = range(len(class_names))
+        axes.barh(rows, [score or 0.0 for score in scores], color=BLUE, height=0.72)
+        for row, score in zip(rows, scores, strict=True):
+            axes.annotate(decimal(score), (score or 0.0, row), (3, 0), textcoords="offset points", va="center",
+                          fontsize=9)  # fmt: skip
+        axes.set_yticks(rows, [short(name) for name in class_names], fontsize=9)
+        axes.set(xlim=(0, 1.16), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylim=(len(class_names) - 0.4, -0.6))
+        axes.grid(visible=False, axis="y")
+        return png(figure)
+
+
+def binned_bars(
+    ranges: Sequence[str], numbers: Sequence[int], bars: Mapping[str, Sequence[float | None]], xlabel: str
+) -> bytes:
+    """For each range a vertical bar an entry of `bars` (label -> a value from 0 to 1 a range, None where there is
+    none), and below it how many classes it holds."""
+    width = 0.8 / len(bars)
+    with rc_context({**STYLE, "axes.grid.axis": "y", "axes.axisbelow": True}):
+        figure = Figure(figsize=(6.2, 3.6), dpi=160, layout="constrained")
+        axes = figure.add_subplot(xlabel=f"{xlabel}, and number of classes", ylabel="mean over the classes")
+        for at, ((label, values), (colour, hatch)) in enumerate(zip(bars.items(), PAIR, strict=False)):
+            places = [place + (at - (len(bars) - 1) / 2) * width for place in range(len(ranges))]
+            heights = [0.0 if value is None else value for value in values]
+            axes.bar(places, heights, width, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=label)
+            for place, number, value in zip(places, numbers, values, strict=True):
+                if number and value is None:
+                    axes.annotate("n/a", (place, 0), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+        labels = [f"{told}\n({number})" for told, number in zip(ranges, numbers, strict=True)]
+        axes.set_xticks(range(len(ranges)), labels, fontsize=9)
+        axes.set(ylim=(0, 1.02), xlim=(-0.6, len(ranges) - 0.4))
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside upper center", ncols=2)
         return png(figure)
 
 

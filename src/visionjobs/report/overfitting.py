@@ -13,8 +13,6 @@ from visionjobs.report.summary import Row, RunSummary, as_number
 RISE = 0.05
 """Share by which the validation loss must have risen since its lowest point to be called over-fitting."""
 
-SCORE = "val_accuracy"
-
 RULE = (
     f"Rule: over-fitting is said to be seen where, after its lowest point, the validation loss rose by more than "
     f"{100 * RISE:.0f} % until the end while the training loss went on falling."
@@ -24,6 +22,12 @@ CAUTION = (
     "Training figures are measured while training: over an epoch in which the weights changed, on samples as they were "
     "trained on (augmented ones included, with dropout); validation figures, at the end of the epoch. So a gap may be "
     "below zero, above all in the first epochs."
+)
+
+
+PLAIN = (
+    "The training loss of this section is the plain cross-entropy, as the validation loss is: without class weights, "
+    "label smoothing and auxiliary head."
 )
 
 
@@ -50,10 +54,13 @@ class Losses:
 
 
 def train_loss(run: RunSummary, row: Row) -> float | None:
-    """The training loss as the validation loss is defined: without label smoothing, in nats.
+    """The training loss as the validation loss is defined, in nats: without label smoothing, and for segmentation
+    without class weights and auxiliary head.
 
-    The cross-entropy term is (1 - smoothing) times it (theory.label_smoothing_terms).
+    In classification, the cross-entropy term is (1 - smoothing) times it (theory.label_smoothing_terms).
     """
+    if run.task == "segmentation":
+        return as_number(row.get("train_ce"))
     smoothing = as_number(run.setting("train.label_smoothing")) or 0.0
     loss = as_number(row.get("train_ce" if smoothing else "train_loss"))
     return None if loss is None else loss / (1 - smoothing)
@@ -89,9 +96,9 @@ def verdict(found: Losses) -> str:
     return f"Over-fitting was not seen: {since}, {risen}, which is not more than {100 * RISE:.0f} %."
 
 
-def accuracy_gap(row: Row) -> float | None:
-    """Training less validation accuracy."""
-    return _difference(as_number(row.get("train_accuracy")), as_number(row.get(SCORE)))
+def score_gap(row: Row, score: str) -> float | None:
+    """Training less validation score."""
+    return _difference(as_number(row.get(f"train_{score}")), as_number(row.get(f"val_{score}")))
 
 
 def loss_gap(run: RunSummary, row: Row) -> float | None:
@@ -103,15 +110,20 @@ def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def overfitting(run: RunSummary) -> Section | None:
-    """Gaps by epoch, the numbers, the verdict; None where no epoch has both sides of a gap."""
-    drawn = tuple(_gaps(run))
+def overfitting(run: RunSummary, score: str, name: str) -> Section | None:
+    """Gaps by epoch, the numbers, the verdict; None where no epoch has both sides of a gap.
+
+    score: `train_<score>` and `val_<score>` are columns of the history, the higher the better; name: how it is called.
+    """
+    drawn = tuple(_gaps(run, score, name))
     if not drawn:
         return None
     found = losses(run)
     said = verdict(found) if found else "One epoch tells nothing of over-fitting: no verdict."
-    blocks: tuple[Block, ...] = (Text(f"{said} {RULE}"), Gallery(drawn), _table(run, found), Text(CAUTION))
-    if run.setting("train.label_smoothing"):
+    blocks: tuple[Block, ...] = (Text(f"{said} {RULE}"), Gallery(drawn), _table(run, found, score, name), Text(CAUTION))
+    if run.task == "segmentation":
+        blocks += (Text(PLAIN),)
+    elif run.setting("train.label_smoothing"):
         blocks += (
             Text(
                 "The training loss of this section is taken without label smoothing, as the validation loss is: the "
@@ -121,30 +133,35 @@ def overfitting(run: RunSummary) -> Section | None:
     return Section("overfitting", "Over-fitting", blocks)
 
 
-def _gaps(run: RunSummary) -> Iterator[Figure]:
-    epochs, best = [row["epoch"] + 1 for row in run.history], run.best_epoch(SCORE)
+def _gaps(run: RunSummary, score: str, called: str) -> Iterator[Figure]:
+    epochs, best = [row["epoch"] + 1 for row in run.history], run.best_epoch(f"val_{score}")
     wanted: tuple[tuple[str, str, Callable[[Row], float | None], str], ...] = (
-        ("loss_gap", "loss gap (nats)", lambda row: loss_gap(run, row), "Loss gap by epoch: validation less training"),
-        ("accuracy_gap", "accuracy gap", accuracy_gap, "Accuracy gap by epoch: training less validation"),
-    )
+        ("loss", "loss gap (nats)", lambda row: loss_gap(run, row), "Gap in loss by epoch: validation less training"),
+        (score, f"{called} gap", lambda row: score_gap(row, score),
+         f"Gap in {called} by epoch: training less validation"),
+    )  # fmt: skip
     for name, ylabel, measure, caption in wanted:
         values = [measure(row) for row in run.history]
         if any(value is not None for value in values):
             png = figures.curves(epochs, {"gap": values}, ylabel, best, zero=True)
-            yield Figure(name, png, f"{caption}; above zero: better on the samples trained on")
+            yield Figure(f"{name}_gap", png, f"{caption}; above zero: better on what was trained on")
 
 
-def _table(run: RunSummary, found: Losses | None) -> Table:
+def _table(run: RunSummary, found: Losses | None, score: str, called: str) -> Table:
     rows = {row["epoch"] + 1: row for row in run.history}
-    best, last = run.best_epoch(SCORE), max(rows)
-    moments = [("Highest validation accuracy", best)]
+    best, last = run.best_epoch(f"val_{score}"), max(rows)
+    moments = [(f"Highest validation {called}", best)]
     moments += [("Lowest validation loss", found.lowest_epoch)] if found else []
     moments += [("End", last)]
     return Table(
         "Over-fitting",
         (Column("Moment", numeric=False), *map(Column, ("Epoch", "Validation loss", "Its rise since the lowest",
-         "Training loss", "Loss gap", "Accuracy gap"))),
-        tuple(_moment(run, name, rows.get(epoch or 0, {}), epoch, found) for name, epoch in moments),
+         "Training loss", "Gap in loss", f"Gap in {called}"))),
+        tuple(
+            (*_moment(run, name, row, epoch, found), Cell(signed(score_gap(row, score))))
+            for name, epoch in moments
+            for row in (rows.get(epoch or 0, {}),)
+        ),
     )  # fmt: skip
 
 
@@ -159,5 +176,4 @@ def _moment(run: RunSummary, name: str, row: Row, epoch: int | None, found: Loss
         Cell(signed(rise), share),
         Cell(decimal(train_loss(run, row))),
         Cell(signed(loss_gap(run, row))),
-        Cell(signed(accuracy_gap(row))),
     )

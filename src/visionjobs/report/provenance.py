@@ -26,12 +26,21 @@ ATTEMPT = {
 """Entries of an attempt that stand in the table of attempts; the others are listed for the newest one."""
 
 
-def notes(run: RunSummary, remarks: Iterable[str]) -> Section | None:
-    """Failures, warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell."""
+def notes(run: RunSummary, remarks: Iterable[str], unit: str = "samples") -> Section | None:
+    """Failures, warnings, samples left out, changed settings, `remarks`; None where there is nothing to tell.
+
+    unit: what is evaluated, in the plural.
+    """
     warnings = tuple(
         map(
             str,
-            (*_failure(run), *_earlier_end(run), *_trained_on(run), *(run.record.get("warnings") or ()), *_sample(run)),
+            (
+                *_failure(run),
+                *_earlier_end(run),
+                *_trained_on(run, unit),
+                *(run.record.get("warnings") or ()),
+                *_sample(run),
+            ),
         )
     )
     items = (*_dropped(run), *_changes(run), *map(str, run.record.get("notes") or ()), *remarks)
@@ -50,13 +59,13 @@ def _earlier_end(run: RunSummary) -> Iterator[str]:
         yield "The run was trained further and has not ended yet: metrics and predictions are those of its earlier end."
 
 
-def _trained_on(run: RunSummary) -> Iterator[str]:
+def _trained_on(run: RunSummary, unit: str) -> Iterator[str]:
     """Of an evaluation (training/evaluate.py) on what the model knows."""
     own = (str(run.setting("data.name")), str(run.setting("data.version")))
-    counts, split = run.dataset.get("counts") or {}, run.metrics.get("split")
+    split = run.metrics.get("split")
     if run.values and run.measured_on == own and split in ("train", "all"):
-        known = count(sum((counts.get("train") or {}).values()))
-        yield f"{known} of these samples were trained on: the figures do not tell how the model does on new ones."
+        known = f"{count(run.images('train'))} of these {unit}"
+        yield f"{known} were trained on: the figures do not tell how the model does on new ones."
 
 
 def _sample(run: RunSummary) -> Iterator[str]:

@@ -76,11 +76,9 @@ def metric_of(task: str, key: str | None) -> Metric | None:
 
 def samples_of(run: RunSummary) -> int | None:
     """Evaluated samples; as the dataset's manifest counts them where the task's report does not."""
-    task = run.metrics.get("task")
-    if task in TASKS:
-        return TASKS[task].samples(run)
-    counts = (run.dataset.get("counts") or {}).get(run.metrics.get("split"))
-    return sum(counts.values()) if counts else None
+    if run.task in TASKS:
+        return TASKS[run.task].samples(run)
+    return run.images(str(run.metrics.get("split")))
 
 
 def build_page(results: Sequence[Reproduced], rows: Sequence[Row], created: str) -> Page:
@@ -143,13 +141,21 @@ def _table(results: Sequence[Reproduced], rows: Sequence[Row]) -> Section:
         "by the newest finished run whose settings are those of the job file. An interval tells how far a figure hangs "
         "on which samples were evaluated, not on the draws of the training."
     )
-    blocks: list[Block] = [table, told]
+    blocks: list[Block] = [table, told, *_definitions(rows, tasks)]
     drawn = [row for row in rows if row.ours is not None]
     if drawn:
         scores = [Score(_name(row), row.ours, row.interval, None if row.of_sample else row.published) for row in drawn]
         png = score_bars(scores, "value", f"{level} confidence interval", by_run=False)
         blocks.append(Gallery((Figure("published_and_ours", png, _caption(drawn)),)))
     return Section("figures", "Published and ours", tuple(blocks))
+
+
+def _definitions(rows: Sequence[Row], tasks: Mapping[str, str]) -> Iterator[Block]:
+    """Of the metrics in the table, each once."""
+    found = (metric_of(tasks[row.job], row.metric) for row in rows)
+    told = dict.fromkeys(f"{metric.title}: {metric.definition}" for metric in found if metric)
+    if told:
+        yield Bullets(tuple(told))
 
 
 def _caption(drawn: Sequence[Row]) -> str:

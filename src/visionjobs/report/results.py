@@ -19,20 +19,20 @@ def results(run: RunSummary, task: TaskReport) -> Section:
     table = Table(
         "Results",
         (Column("Metric", numeric=False), Column("Ours"), Column("Published"), Column("Difference")),
-        tuple(_row(run, metric) for metric in (*task.metrics, *others)),
+        tuple(_row(run, metric) for metric in (*task.metrics, *others) if _told(run, metric)),
     )
     measured = "The run was not evaluated yet."
     if run.values:
         split = plain(run.metrics.get("split"))
         measured = (
-            f"Ours: measured with the weights at the end of training on the {count(task.samples(run))} samples of the "
-            f"split {split} of {' '.join(run.measured_on)}. Difference: ours less the published figure."
+            f"Ours: measured with the weights at the end of training on the {count(task.samples(run))} {task.unit} of "
+            f"the split {split} of {' '.join(run.measured_on)}. Difference: ours less the published figure."
         )
-    method = _method(run)
+    method = _method(run, task.unit)
     return Section("results", "Results", (Text(measured), table, *((Text(method),) if method else ())))
 
 
-def _method(run: RunSummary) -> str:
+def _method(run: RunSummary, unit: str) -> str:
     """How the confidence intervals were made, in a sentence or two; "" where there are none."""
     intervals = run.values.get("intervals") or {}
     if not any(run.interval(key) for key in intervals):
@@ -40,8 +40,12 @@ def _method(run: RunSummary) -> str:
     return (
         f"The small figures below ours are {percent_level(run)} confidence intervals: {plain(intervals.get('method'))} "
         f"({count(as_number(intervals.get('resamples')))} resamples, seed {plain(intervals.get('seed'))}). They tell "
-        "how far a figure hangs on which samples happened to be evaluated, not on the draws of the training."
+        f"how far a figure hangs on which {unit} happened to be evaluated, not on the draws of the training."
     )
+
+
+def _told(run: RunSummary, metric: Metric) -> bool:
+    return not metric.optional or run.value(metric.key) is not None or metric.key in run.published
 
 
 def percent_level(run: RunSummary) -> str:

@@ -53,6 +53,11 @@ class RunSummary:
     scenes: Scenes | None = None
 
     @property
+    def task(self) -> str:
+        """The name of the run's task."""
+        return str(self.metrics.get("task") or self.spec.get("task"))
+
+    @property
     def values(self) -> Mapping[str, Any]:
         """The `metrics` object of metrics.json."""
         return self.metrics.get("metrics") or {}
@@ -87,6 +92,13 @@ class RunSummary:
     def attempts(self) -> Sequence[Mapping[str, Any]]:
         """What the record says of each attempt, oldest first."""
         return self.record.get("attempts") or []
+
+    def images(self, split: str) -> int | None:
+        """Images of a split of the run's dataset, None where its manifest does not tell."""
+        sizes, counts = self.dataset.get("sizes") or {}, self.dataset.get("counts") or {}
+        if sizes:  # the counts of a segmentation dataset are of images that hold a class: they overlap
+            return sizes.get(split)
+        return sum(counts[split].values()) if split in counts else None
 
     def best_epoch(self, score: str) -> int | None:
         """The epoch, from 1, with the highest `score`; of equal ones the earliest, as for the best checkpoint."""

@@ -11,12 +11,16 @@ from visionjobs.report.summary import RunSummary
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's key in metrics.json, its name and its definition in a sentence or two."""
+    """A metric's key in metrics.json, its name and its definition in a sentence or two.
+
+    optional: it exists for some datasets only, and is left out where there is neither a value nor a published one.
+    """
 
     key: str
     title: str
     definition: str
     higher_is_better: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class CurveFigure:
 @dataclass(frozen=True)
 class TaskReport:
     """score, score_name: the history column by which the best epoch is chosen (higher is better), and its name.
-    columns: history column -> heading; columns_explained: what they mean, in sentences."""
+    unit: what is evaluated, in the plural; samples: how many of them were. columns: history column -> heading;
+    columns_explained: what they mean, in sentences."""
 
+    unit: str
     metrics: tuple[Metric, ...]
     score: str
     score_name: str

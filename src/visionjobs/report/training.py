@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from visionjobs.report import figures
-from visionjobs.report.formatting import count, decimal, duration, memory, percent
+from visionjobs.report.formatting import count, decimal, duration, memory, percent, plain
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Section, Table, Text
 from visionjobs.report.summary import RunSummary, as_number
 from visionjobs.report.task import CurveFigure, TaskReport
 
 THROUGHPUT = CurveFigure(
     "throughput", "Training throughput by epoch", "images per second", {"all workers": "images_per_second"}, (0.0, None)
+)
+
+RATE = CurveFigure(
+    "learning_rate", "Learning rate of each epoch's last step", "learning rate", {"rate": "lr"}, (0.0, None)
 )
 
 EXPLAINED = (
@@ -51,19 +55,21 @@ def training(run: RunSummary, task: TaskReport) -> Section:
 def _curves(run: RunSummary, task: TaskReport) -> Iterator[Figure]:
     """A figure each, without the lines that have no value at all; none where no line has one."""
     epochs, best = [row["epoch"] + 1 for row in run.history], run.best_epoch(task.score)
-    for wanted in (*task.curves, THROUGHPUT):
+    rates = {as_number(row.get("lr")) for row in run.history}
+    for wanted in (*task.curves, *((RATE,) if len(rates) > 1 else ()), THROUGHPUT):
         lines = {label: [as_number(row.get(key)) for row in run.history] for label, key in wanted.lines.items()}
         lines = {label: values for label, values in lines.items() if any(value is not None for value in values)}
         if not lines:
             continue
-        marked = None if wanted is THROUGHPUT else best
+        marked = best if wanted in task.curves else None
         told = "" if marked is None else f"; best epoch (highest {task.score_name}): {marked}"
         png = figures.curves(epochs, lines, wanted.ylabel, marked, wanted.limits)
         yield Figure(wanted.name, png, f"{wanted.caption}{told}")
 
 
 def _epochs(run: RunSummary, task: TaskReport) -> Table:
-    shown = (*((key, heading, decimal) for key, heading in task.columns.items()), *SPEED)
+    rate = (("lr", "Learning rate", plain),) if any(row.get("lr") is not None for row in run.history) else ()
+    shown = (*((key, heading, decimal) for key, heading in task.columns.items()), *rate, *SPEED)
     return Table(
         "Epochs",
         (Column("Epoch"), *(Column(heading) for _, heading, _ in shown)),

@@ -11,6 +11,7 @@ from typing import Any
 from visionjobs.data.cache import ALL, LocalDataset, Split, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.data.loader import open_images
+from visionjobs.data.manifest import Manifest
 from visionjobs.errors import UserError, nearest
 from visionjobs.models.precision import autocast
 from visionjobs.models.trained import Trained
@@ -57,8 +58,9 @@ def choose_dataset(root: Store, trained: Trained, data: str | None, version: str
 def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, told: Told) -> Evaluation:
     """Evaluate on one split of `ref`, and write `evaluations/<name>/` of the run: metrics, predictions and a report.
 
-    Raises UserError for a split that is not there, and for classes that the run does not know.
+    Raises UserError for a split that is not there, a dataset for another task, and classes that the run does not know.
     """
+    _check_task(trained, ref.manifest)
     if split not in (*ref.manifest.counts, ALL):
         known = (*ref.manifest.counts, ALL)
         where = f"{ref.manifest.name} {ref.manifest.version}"
@@ -75,8 +77,19 @@ def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, tol
     return Evaluation(store, completed.metrics, measured)
 
 
+def _check_task(trained: Trained, manifest: Manifest) -> None:
+    if manifest.task != trained.spec.task:
+        wanted = (
+            "masks: one class a pixel" if trained.spec.task == "segmentation" else "one label an image, and no masks"
+        )
+        raise UserError(
+            f"the dataset {manifest.name} {manifest.version} is for {manifest.task}, and run {trained.run.id} was "
+            f"trained for {trained.spec.task}: evaluate it on a dataset that has {wanted}"
+        )
+
+
 def in_classes_of(classes: list[str], local: LocalDataset, split: str) -> Split:
-    """A split with its labels in the order of `classes`. Raises UserError for a class that is not among them."""
+    """A split with its labels or masks in the order of `classes`. Raises UserError for a class that is none of them."""
     there = local.manifest.classes
     unknown = [name for name in there if name not in classes]
     if unknown:
@@ -85,6 +98,17 @@ def in_classes_of(classes: list[str], local: LocalDataset, split: str) -> Split:
             f"{', '.join(unknown)}. The run's classes are: {', '.join(classes)}."
         )
     return local.split(split).recoded([classes.index(name) for name in there])
+
+
+def described_in_classes_of(dataset: Manifest, there: Manifest) -> Manifest:
+    """The manifest of what was evaluated with the classes and colours of `dataset`, so that numbers mean the same in
+    both. A class that it does not have has no images in it."""
+    counts, pixels = (
+        {split: {name: numbers.get(name, 0) for name in dataset.classes} for split, numbers in counted.items()}
+        for counted in (there.counts, there.pixels)
+    )
+    changed = {"classes": dataset.classes, "colours": dataset.colours, "counts": counts, "pixels": pixels}
+    return there.model_copy(update=changed)
 
 
 def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Completed:
@@ -118,7 +142,7 @@ def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, complete
         found,
         spec=found.spec if own else {**found.spec, "published": {}},
         metrics=metrics,
-        dataset=ref.manifest.model_dump(mode="json"),
+        dataset=described_in_classes_of(trained.dataset, ref.manifest).model_dump(mode="json"),
         **read_kept(spec.task, split, completed.files.get, store.address),
     )
     store.delete(["metrics.json"])  # an earlier evaluation's
