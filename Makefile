@@ -54,7 +54,7 @@ ray-down: $(INSTALLED)  ## stop it
 dashboard: $(INSTALLED)  ## print its dashboard's address
 	@$(BIN)/visionjobs dashboard
 
-data: need-SOURCE $(INSTALLED)  ## import a dataset: SOURCE=folder, archive or s3://..., and if wanted NAME=, LAYOUT=
+data: need-SOURCE $(INSTALLED)  ## import a dataset: SOURCE=folder, archive or s3://..., and if wanted NAME=, LAYOUT=camvid
 	@$(BIN)/visionjobs data import '$(LAYOUT)' '$(SOURCE)' $(if $(NAME),--name '$(NAME)')
 
 runs: $(INSTALLED)  ## list the runs in storage
@@ -101,4 +101,4 @@ need-IMAGES:
 	$(if $(IMAGES),,$(error give IMAGES="files, folders or s3:// addresses"))
 
 need-SOURCE:
-	$(if $(SOURCE),,$(error give SOURCE=a folder with one subfolder a class, an archive of it, or s3://bucket/prefix))
+	$(if $(SOURCE),,$(error give SOURCE=a folder (of LAYOUT=wildlife: one subfolder a class), an archive of it, or s3://bucket/prefix))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from benchmarks import checkpoint_cost, import_scale, input_speed, loop_speed
+from benchmarks import checkpoint_cost, colour_decoding, import_scale, input_speed, loop_speed
 from benchmarks.measure import Measured, Plan, SkippedError
 from benchmarks.photos import ROOT
 from benchmarks.results import (
@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Plan], Measured]]] = {
     "b": ("input_speed", input_speed.measure),
     "c": ("checkpoint_cost", checkpoint_cost.measure),
     "d": ("import_scale", import_scale.measure),
+    "e": ("colour_decoding", colour_decoding.measure),
 }
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK_RESULTS = ROOT / "build" / "benchmarks-quick"
@@ -42,7 +43,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def bench(
-    only: Annotated[str, typer.Option(help="which, of a (loop) b (input) c (checkpoints) d (import)")] = "a,b,c,d",
+    only: Annotated[
+        str, typer.Option(help="which, of a (loop) b (input) c (checkpoints) d (import) e (colours of labels)")
+    ] = "a,b,c,d,e",
     rounds: Annotated[int, typer.Option(min=1, help="how often each side is measured")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="toy sizes: whether it runs, not how fast")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="of a window of c; a whole epoch if not given")] = None,

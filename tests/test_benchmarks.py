@@ -57,6 +57,8 @@ def read(path: Path) -> list[dict[str, str]]:
          "images size batch steps precision device threads round side seconds held_seconds stored_after_seconds"),
         ("d", "import_scale", {"60", "120"}, 1, 2,
          "round side images seconds ms_per_image peak_mib peak_anonymous_mib"),
+        ("e", "colour_decoding", {"table", "dictionary"}, 1, 1,
+         "round side labels seconds ms_per_label labels_per_second"),
     ],
 )  # fmt: skip
 def test_runs_at_toy_size(
@@ -92,7 +94,7 @@ def test_without_photos_input_speed_is_skipped_and_says_so(tmp_path: Path, monke
 def test_unknown_benchmark_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--only", "a,x", "--to", str(tmp_path / "out")])
     assert isinstance(result.exception, UserError)
-    assert "no benchmark x; expected some of a,b,c,d" in str(result.exception)
+    assert "no benchmark x; expected some of a,b,c,d,e" in str(result.exception)
     assert not (tmp_path / "out").exists()
 
 

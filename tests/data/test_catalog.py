@@ -83,8 +83,10 @@ def test_a_name_cannot_lead_out_of_the_storage(root: Store, name: str) -> None:
     [
         ("wildlife", "visionjobs data import wildlife SOURCE"),
         ("wildlife-sample", "visionjobs data sample wildlife"),
-        ("mine", "visionjobs data import wildlife SOURCE --name mine"),
-        ("mine-sample", "visionjobs data import wildlife SOURCE --name mine-sample"),
+        ("camvid", "visionjobs data import camvid SOURCE"),
+        ("camvid-sample", "visionjobs data sample camvid"),
+        ("mine", "visionjobs data import wildlife|camvid SOURCE --name mine"),
+        ("mine-sample", "visionjobs data import wildlife|camvid SOURCE --name mine-sample"),
     ],
 )
 def test_supply_command(name: str, command: str) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from camvid_files import usual
 from import_helpers import contents, jpeg, raw_files, write_files
 from s3_servers import S3Server
 from test_source import as_zip
 
 from visionjobs.data.cache import fetch
+from visionjobs.data.camvid import import_camvid
 from visionjobs.data.catalog import find_dataset, list_datasets
 from visionjobs.data.manifest import MANIFEST
 from visionjobs.data.wildlife import import_wildlife
@@ -45,6 +47,33 @@ def test_round_trip(bucket: Store, tmp_path: Path) -> None:
     local = fetch(find_dataset(open_store(str(tmp_path / "s")), "zoo"), tmp_path / "cache2")
     for split in ("train", "val"):
         np.testing.assert_array_equal(dataset.split(split).read_all(), local.split(split).read_all())
+
+
+def test_round_trip_of_images_and_masks(bucket: Store, tmp_path: Path) -> None:
+    files = usual() | {"train/alone.png": jpeg(5)}
+    here = import_camvid(str(write_files(tmp_path / "raw", files)), "roads", open_store(str(tmp_path / "s")), size=SIZE)
+    for path, data in files.items():
+        bucket.at("raw").write(path, data)
+    there = import_camvid(bucket.at("raw").address, "roads", bucket, size=SIZE)
+    assert there.manifest.version == here.manifest.version
+    assert contents(there.store) == contents(here.store)
+    dataset = fetch(find_dataset(bucket, "roads"), tmp_path / "cache")
+    local = fetch(find_dataset(open_store(str(tmp_path / "s")), "roads"), tmp_path / "cache2")
+    for split, images in {"train": 4, "val": 2, "test": 2}.items():
+        one, other = dataset.split(split), local.split(split)
+        np.testing.assert_array_equal(one.read_all(), other.read_all())
+        np.testing.assert_array_equal(one.read_masks(np.arange(images)), other.read_masks(np.arange(images)))
+
+
+def test_an_interrupted_import_of_masks_leaves_nothing_in_the_bucket(bucket: Store, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("Packing", 7):
+            raise KeyboardInterrupt
+
+    source = write_files(tmp_path / "raw", usual())
+    with pytest.raises(KeyboardInterrupt):
+        import_camvid(str(source), "roads", bucket, size=SIZE, rows=3, on_progress=interrupt)
+    assert bucket.entries() == []
 
 
 def test_an_archive_in_a_bucket(bucket: Store, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from sklearn.preprocessing import StandardScaler
 
 from visionjobs.data.cache import LocalDataset, Split, fetch
 from visionjobs.data.catalog import DatasetRef
+from visionjobs.data.importing import ImportResult
 from visionjobs.data.layouts import LAYOUTS
 from visionjobs.data.sample import ensure_sample, make_sample
 from visionjobs.data.sample_wildlife import COATS, IMAGES, draw_wildlife
-from visionjobs.data.wildlife import ImportResult
 from visionjobs.errors import UserError
 from visionjobs.storage import Store, open_store
 
@@ -151,7 +151,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "hint"), [("wildlif", 'Did you mean "wildlife"?'), ("zzz", "expected one of: wildlife")]
+    ("layout", "hint"), [("wildlif", 'Did you mean "wildlife"?'), ("zzz", "expected one of: wildlife, camvid")]
 )
 def test_no_such_layout(root: Store, layout: str, hint: str) -> None:
     with pytest.raises(UserError) as caught:

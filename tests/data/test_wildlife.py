@@ -17,8 +17,9 @@ from import_helpers import contents, jpeg, picture, raw_files, write_files
 from PIL import Image
 from test_source import as_tar, as_zip
 
+from visionjobs.data.importing import ImportResult
 from visionjobs.data.manifest import INDEX, REJECTS
-from visionjobs.data.wildlife import ImportResult, import_wildlife
+from visionjobs.data.wildlife import import_wildlife
 from visionjobs.errors import UserError
 from visionjobs.storage import Store, open_store
 

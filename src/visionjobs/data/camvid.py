@@ -76,9 +76,8 @@ def import_camvid(
         store = dataset_store(store_root, name, version)
         if store.exists(MANIFEST):
             return ImportResult(store, read_manifest(store), False, [], notes=palette.notes)
-        digests = dict(hashed)
-        pairs = _to_pack(found, digests)
-        decoder = PairDecoder(raw, size, palette, digests)
+        pairs = _to_pack(found, dict(hashed))
+        decoder = PairDecoder(raw, size, palette, dict(hashed))
         with (
             _deleted_on_error(store, OFF_PALETTE),
             ShardWriter(store, size, rows) as images,
@@ -90,11 +89,10 @@ def import_camvid(
             shards, mask_shards = images.finish(), masks.finish()
             index_sha256 = _write_tables(store, packed, found.rejects, off)
             manifest = Manifest(
-                format=FORMAT, layout=LAYOUT, name=name, version=version, size=list(size), rejected=len(found.rejects),
-                shards=shards, masks=mask_shards, index_sha256=index_sha256, source=described or raw.display,
-                parameters={**parameters, "pillow": PIL.__version__}, **_described(packed, found.splits, palette),
-                created=datetime.now(UTC).isoformat(timespec="microseconds"),
-                off_palette=sum(label.pixels for label in off),
+                format=FORMAT, layout=LAYOUT, name=name, version=version, size=list(size),
+                **_counted(packed, found.splits, palette), rejected=len(found.rejects), shards=shards,
+                masks=mask_shards, index_sha256=index_sha256, parameters={**parameters, "pillow": PIL.__version__},
+                source=described or raw.display, created=datetime.now(UTC).isoformat(timespec="microseconds"),
             )  # fmt: skip
             store.write(MANIFEST, manifest.model_dump_json(indent=2))
     return ImportResult(store, manifest, True, found.rejects, off, palette.notes)
@@ -150,8 +148,8 @@ def _check_splits(packed: list[_PackedPair], found: RawPairs, raw: Source) -> No
         raise UserError("\n".join(problems))
 
 
-def _described(packed: list[_PackedPair], splits: list[str], palette: Palette) -> dict[str, Any]:
-    """The manifest's classes, colours, counts, pixels and sizes."""
+def _counted(packed: list[_PackedPair], splits: list[str], palette: Palette) -> dict[str, Any]:
+    """The manifest's classes, colours, counts, pixels, sizes and off_palette."""
     classes = list(palette.colours)
     per_split = {split: np.array([entry.pixels for entry in packed if entry.split == split]) for split in splits}
 
@@ -164,6 +162,7 @@ def _described(packed: list[_PackedPair], splits: list[str], palette: Palette) -
         "counts": {split: named((pixels > 0).sum(axis=0)) for split, pixels in per_split.items()},
         "pixels": {split: named(pixels.sum(axis=0)) for split, pixels in per_split.items()},
         "sizes": {split: len(pixels) for split, pixels in per_split.items()},
+        "off_palette": sum(entry.off_palette.pixels for entry in packed if entry.off_palette),
     }
 
 
