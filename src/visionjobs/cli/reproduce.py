@@ -16,8 +16,7 @@ from rich.table import Column, Table
 
 from visionjobs.cli.console import err, number, print_error, print_warning
 from visionjobs.cli.report import output_store, tell_page
-from visionjobs.cli.run import SAMPLES, run_new
-from visionjobs.data.catalog import SAMPLE_SUFFIX
+from visionjobs.cli.run import on_sample, run_new
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.jobfile import find_job, job_names, load_job
 from visionjobs.report.files import replace_page
@@ -195,9 +194,7 @@ def _newest(spec: JobSpec, finished: Sequence[Finished], sample: bool) -> tuple[
     """
     from visionjobs.report.reproduce import differing
 
-    wanted = flatten(spec.model_dump(mode="json"))
-    if sample:
-        wanted |= {"data.name": f"{SAMPLES[spec.task]}{SAMPLE_SUFFIX}", "data.version": "newest"}
+    wanted = flatten((on_sample(spec) if sample else spec).model_dump(mode="json"))
     same_data = [one for one in finished if (one.job, one.settings["data.name"]) == (spec.name, wanted["data.name"])]
     problem = "no finished run"
     for passed, one in enumerate(same_data):

@@ -53,14 +53,25 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
         from visionjobs.data.sample import ensure_sample
 
         with stage_progress() as on_progress:
-            manifest = ensure_sample(SAMPLES[spec.task], root, on_progress).manifest
-        data = spec.data.model_copy(update={"name": manifest.name, "version": manifest.version})
-        spec = spec.model_copy(update={"data": data})
+            ensure_sample(SAMPLES[spec.task], root, on_progress)
+        spec = on_sample(spec)
     notes = []
     if sets and spec.published:
         given = ", ".join(sets)
         notes = [f"Started with {given}: the published figures are of the job file's own settings."]
     return _train(settings, root, spec, None, job, notes)
+
+
+def on_sample(spec: JobSpec) -> JobSpec:
+    """The job on the sample of its task: at the sample's size, where the job's is larger."""
+    from visionjobs.data.catalog import SAMPLE_SUFFIX
+    from visionjobs.data.layouts import LAYOUTS
+
+    layout = SAMPLES[spec.task]
+    size = LAYOUTS[layout].sample_size
+    smaller = all(theirs <= ours for theirs, ours in zip(size, spec.data.size, strict=True))
+    update = {"name": f"{layout}{SAMPLE_SUFFIX}", "version": "newest"} | ({"size": list(size)} if smaller else {})
+    return spec.model_copy(update={"data": spec.data.model_copy(update=update)})
 
 
 def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id: str) -> Run:
