@@ -18,6 +18,9 @@ JOBS = Path(__file__).resolve().parent.parent / "jobs"
 BASE = "task: classification\nmodel: {name: resnet18}\ndata: {name: wildlife}\n"
 
 
+MASKS = "task: segmentation\nmodel: {name: segnet}\ndata: {name: camvid}\n"
+
+
 def parse(text: str = "", *sets: str) -> JobSpec:
     return parse_job(BASE + text, "jobs/mine.yaml", "mine", sets)
 
@@ -32,11 +35,11 @@ def message(text: str, *sets: str) -> str:
 def test_every_job_of_the_project_loads(name: str) -> None:
     spec = load_job(JOBS / f"{name}.yaml")
     assert spec.name == name
-    assert spec.published["accuracy"].source
+    assert spec.published["accuracy" if spec.task == "classification" else "miou"].source
 
 
 def test_there_are_jobs() -> None:
-    assert {"convnet", "resnet", "resnet_aug"} <= set(job_names(JOBS))
+    assert {"convnet", "resnet", "resnet_aug", "segnet", "deeplab"} <= set(job_names(JOBS))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_unknown_key_lists_the_valid_ones() -> None:
 @pytest.mark.parametrize(
     ("text", "key", "expected", "found"),
     [
-        ("train: 5", "train", "keys such as batch:, checkpoint:, compile:", "a number 5"),
+        ("train: 5", "train", "keys such as batch:, checkpoint:, class_weights:", "a number 5"),
         ("train: [1]", "train", "keys such as", "a list [1]"),
         ("train: {epochs: ten}", "train.epochs", "a whole number", "text 'ten'"),
         ("train: {epochs: '10'}", "train.epochs", "a whole number", "text '10'"),
@@ -83,6 +86,10 @@ def test_unknown_key_lists_the_valid_ones() -> None:
         ("train: {compile: 1}", "train.compile", "true or false", "a number 1"),
         ("train: {optimizer: adm}", "train.optimizer", "'adam'", "text 'adm'"),
         ("train: {precision: [fp32]}", "train.precision", "'auto', 'fp32', 'bf16' or 'fp16'", "a list"),
+        ("train: {schedule: linear}", "train.schedule", "'constant', 'polynomial' or 'cosine'", "text 'linear'"),
+        ("train: {class_weights: [1]}", "train.class_weights", "'none' or 'median_frequency'", "a list [1]"),
+        ("train: {ignore: Void}", "train.ignore", "a list", "text 'Void'"),
+        ("train: {freeze: decoder}", "train.freeze", "'none', 'backbone' or 'encoder'", "text 'decoder'"),
         ("train: {checkpoint: {unit: epoch}}", "train.checkpoint.unit", "'epochs' or 'steps'", "text 'epoch'"),
         ("resources: {gpus: 2}", "resources.gpus", "'auto' or a number less than or equal to 1", "a number 2"),
         ("resources: {gpus: all}", "resources.gpus", "'auto' or a whole number", "text 'all'"),
@@ -118,6 +125,7 @@ def test_wrong_value_says_what_was_expected_and_found(text: str, key: str, expec
         ("{name: Wild Life}", "data.name", "at most 63 lower-case letters, digits, - and _"),
         ("{name: wildlife, version: 12345}", "data.version", "text"),
         ("{name: wildlife, version: 12e45}", "data.version", "text"),
+        ("{name: wildlife, augment: flip}", "data.augment", "'none', 'wildlife' or 'camvid'"),
         ("{name: wildlife, copies: -1}", "data.copies", "a number greater than or equal to 0"),
         ("{name: wildlife, resident: 'yes'}", "data.resident", "'auto', 'always' or 'never'"),
     ],
@@ -163,18 +171,43 @@ def test_file_that_is_no_mapping(text: str) -> None:
         (["data.augment=wildlife"], 'data.augment: "wildlife" has no effect while data.copies is 0'),
         (["train.freeze=backbone"], 'train.freeze: "backbone" would keep random weights'),
         ([f"model.sha256={'0' * 63}a"], "model.sha256: there is no file to check"),
+        (["data.augment=camvid"], 'data.augment: "camvid" is for segmentation; expected none or wildlife'),
+        (["data.augment=camvid", "data.copies=2"], 'data.augment: "camvid" is for segmentation'),
+        (["train.class_weights=median_frequency"], 'train.class_weights: "median_frequency" is for segmentation'),
+        (["train.ignore=[Void]"], "train.ignore: is for segmentation"),
     ],
 )
 def test_impossible_combination_in_the_file_or_by_set(sets: list[str], told: str) -> None:
-    tree = yaml.safe_load(BASE)
+    check_impossible(BASE, sets, told)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (["data.augment=wildlife"], 'data.augment: "wildlife" moves images and not their masks; expected none or camv'),
+        (["data.augment=wildlife", "data.copies=2"], 'data.augment: "wildlife" moves images and not their masks'),
+        (["data.copies=2"], "data.copies: is for classification"),
+        (["data.augment=camvid", "data.copies=2"], "data.copies: is for classification"),
+        (["model.dropout=0.5"], "model.dropout: 0.5 has no place in a segmentation model; expected 0"),
+        (["train.freeze=encoder"], 'train.freeze: "encoder" would keep random weights'),
+        (["train.batch=2", "resources.workers=2"], "train.batch: 2 leaves 1 sample to each of 2 workers"),
+    ],
+)
+def test_impossible_combination_for_masks(sets: list[str], told: str) -> None:
+    check_impossible(MASKS, sets, told)
+
+
+def check_impossible(base: str, sets: list[str], told: str) -> None:
+    """The same message from the file and from --set."""
+    tree = yaml.safe_load(base)
     for item in sets:
         key, value = item.split("=")
         section, name = key.split(".")
         tree.setdefault(section, {})[name] = yaml.safe_load(value)
     assert told in message(yaml.safe_dump(tree))
     assert message(yaml.safe_dump(tree)).startswith("jobs/mine.yaml: ")
-    assert told in message(BASE, *sets)
-    assert "--set " in message(BASE, *sets)
+    assert told in message(base, *sets)
+    assert "--set " in message(base, *sets)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +222,20 @@ def test_impossible_combination_in_the_file_or_by_set(sets: list[str], told: str
 )
 def test_possible_combination(sets: list[str]) -> None:
     parse("", *sets)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        [],
+        ["data.augment=camvid"],
+        ["train.class_weights=median_frequency", "train.ignore=[Void, Sky]"],
+        ["train.schedule=polynomial", "train.label_smoothing=0.1"],
+        ["train.freeze=encoder", "model.weights=IMAGENET1K_V1"],
+    ],
+)
+def test_possible_combination_for_masks(sets: list[str]) -> None:
+    parse_job(MASKS, "jobs/mine.yaml", "mine", sets)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +352,7 @@ def test_set_of_another_form(item: str) -> None:
         ("train.epochs.x=3", "--set train.epochs.x: train.epochs: expected a whole number; found a mapping"),
         ("data.size=[224, x]", "--set data.size: data.size.1: expected a whole number"),
         ("train.epochs=[1", "--set train.epochs=[1: line 1, column 3 is not valid YAML"),
-        ("task=", "--set task: expected 'classification'; found nothing."),
+        ("task=", "--set task: expected 'classification' or 'segmentation'; found nothing."),
         ("model=", "--set model: model.name: this key is needed, and missing."),
     ],
 )
@@ -404,7 +451,10 @@ KEYS = sorted(
         for part in key.split(".")
     }
 )
-WORDS = ["auto", "none", "wildlife", "classification", "random", "backbone", "bf16", "fp16", "steps", "4Gi", "convnet"]
+WORDS = [
+    "auto", "none", "wildlife", "camvid", "classification", "segmentation", "random", "backbone", "encoder", "bf16",
+    "fp16", "steps", "cosine", "median_frequency", "4Gi", "convnet", "segnet",
+]  # fmt: skip
 scalars = st.one_of(
     st.none(),
     st.booleans(),

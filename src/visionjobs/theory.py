@@ -93,6 +93,13 @@ def receptive_field(layers: Iterable[Layer]) -> int:
 _WINDOWED = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxUnpool2d)
 
 
+class _Tracer(fx.Tracer):
+    """Records a model's graph; a class that derives from one of the layers is that layer."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _WINDOWED) or super().is_leaf_module(m, module_qualified_name)
+
+
 def model_receptive_field(model: nn.Module) -> tuple[int, ...]:
     """Largest theoretical receptive field of a model's output, in pixels along each axis ((height, width) for images).
 
@@ -104,7 +111,7 @@ def model_receptive_field(model: nn.Module) -> tuple[int, ...]:
     values, and ValueError for one without convolutions or pooling.
     """
     modules = dict(model.named_modules())
-    graph = fx.Tracer().trace(model)
+    graph = _Tracer().trace(model)
     asked: dict[fx.Node, list[int]] = {}  # elements of a node's inputs, along each axis
     for node in reversed(graph.nodes):
         counts = _widest(asked[user] for user in node.users)

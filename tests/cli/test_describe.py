@@ -7,6 +7,7 @@ import json
 import pytest
 
 from visionjobs.models.convnet import ConvNet
+from visionjobs.models.segnet import SegNet
 from visionjobs.storage import open_store
 
 
@@ -84,6 +85,47 @@ def test_a_dataset_gives_the_classes_and_its_resident_size(visionjobs, tmp_path)
     assert found["memory_bytes_per_worker"]["resident_dataset"] == 10 * 32 * 64 * 3
 
 
+def test_segnet(visionjobs):
+    found = described(visionjobs, "segnet")
+    model = SegNet(32)
+    decoder = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("encoder."))
+    assert (found["classes"], found["aspp"], found["receptive_field"]) == (32, None, [404, 404])
+    assert found["parameters"] == {"total": sum(p.numel() for p in model.parameters()), "trainable": decoder}
+    # 3x3 convolutions of the encoder at 1, 1/2, 1/4, 1/8 and 1/16 of the size; the decoder mirrors all but the first.
+    pixels = [(360 >> at) * (480 >> at) for at in range(5)]
+    mirrored = [64 * 64, 64 * 128 + 128 * 128, 128 * 256 + 2 * 256**2, 256 * 512 + 2 * 512**2, 3 * 512**2]
+    multiply_adds = 9 * sum(area * 2 * channels for area, channels in zip(pixels, mirrored, strict=True))
+    multiply_adds += 9 * pixels[0] * (3 * 64 + 64 * 32)
+    assert found["flops"]["image_forward"] == 2 * multiply_adds
+
+
+def test_deeplab_and_its_pyramid(visionjobs):
+    found = described(visionjobs, "deeplab", "--set", "data.size=[90,120]")
+    assert [(branch["name"], branch["rate"]) for branch in found["aspp"]] == [
+        ("1x1", 1), ("3x3", 12), ("3x3", 24), ("3x3", 36), ("image pooling", 1),
+    ]  # fmt: skip
+    assert [branch["dilated"]["receptive_field"] for branch in found["aspp"]] == [
+        [427, 427], [619, 619], [811, 811], [1003, 1003], [90, 120],
+    ]  # fmt: skip
+    for branch in found["aspp"]:
+        assert branch["dilated"]["multiply_adds"] == branch["undilated"]["multiply_adds"]
+    assert found["aspp"][1]["dilated"]["multiply_adds"] == 9 * 12 * 15 * 2048 * 256
+    assert found["aspp"][1]["undilated"]["receptive_field"] == [443, 443]
+    shown = visionjobs("describe", "deeplab").err
+    for text in ("1003 x 1003", "443 x 443", "12,740.2", "image pooling", "32 classes assumed"):
+        assert text in shown
+
+
+@pytest.mark.usefixtures("dataset_of_three")
+def test_masks_take_a_byte_a_pixel_more(visionjobs, tmp_path):
+    file = tmp_path / "storage/datasets/wildlife/0123456789ab/manifest.json"
+    shard = {"file": "masks-00000.npy", "sha256": "0" * 64, "rows": 10, "bytes": 10 * 224 * 224 + 128}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"masks": [shard]}))
+    found = described(visionjobs, "segnet", "--set", "data.name=wildlife", "--set", "data.size=[32, 64]")
+    assert found["classes"] == 3
+    assert found["memory_bytes_per_worker"]["resident_dataset"] == 10 * 32 * 64 * 4
+
+
 def test_a_frozen_backbone_trains_the_head_only(visionjobs):
     found = described(visionjobs, "resnet", "--set", "train.freeze=backbone")
     assert found["parameters"]["trainable"] == 512 * 10 + 10
@@ -98,7 +140,12 @@ def test_an_fp16_job_can_be_described_where_there_is_no_gpu(visionjobs):
     ("arguments", "message"),
     [
         (["convnett"], 'Did you mean "convnet"'),
-        (["convnet", "--set", "model.name=resnet"], 'there is no model "resnet"; expected one of convnet, resnet18'),
+        (["convnet", "--set", "model.name=resnet"], 'there is no model "resnet"; expected one of convnet, deeplabv3'),
+        (["segnet", "--set", "train.freeze=backbone"], "segnet has no backbone; expected one of none, encoder"),
+        (["segnet", "--set", "data.size=[16,64]"], "data.size: segnet needs at least 32 pixels in height and width"),
+        (["deeplab", "--set", "train.freeze=encoder"], "has no encoder; expected one of none, backbone"),
+        (["deeplab", "--set", "train.batch=1"], "batch normalisation needs at least 2"),
+        (["segnet", "--set", "model.name=resnet18"], "resnet18 is a model for classification, and the job's task is"),
         (["convnet", "--set", "model.weights=IMAGENET1K_V1"], "expected one of random, a file"),
         (["resnet", "--set", "model.weights=IMAGENET1K_V2"], 'Did you mean "IMAGENET1K_V1"'),
         (["convnet", "--set", "train.lrr=1"], 'Did you mean "lr"'),

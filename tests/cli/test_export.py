@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,12 @@ import pytest
 import torch
 from s3_servers import S3Server
 from tiny import finished_run, start_attempt, tiny_root, tiny_spec
+from tiny_masks import masks_root, masks_spec
 
+from visionjobs.data.catalog import find_dataset
 from visionjobs.inference import export as library
-from visionjobs.runs import Run, open_run
+from visionjobs.models import build_model
+from visionjobs.runs import Run, create_run, open_run
 from visionjobs.storage import Store, open_store
 
 
@@ -79,6 +84,31 @@ def test_into_a_bucket(
     assert (ended.status, ended.out) == (0, f"{address}\n"), ended.err
     open_store(address.rpartition("/")[0]).download({"model.pt": tmp_path / "model.pt"})
     assert torch.jit.load(tmp_path / "model.pt")(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+
+
+@pytest.fixture
+def segmented(tmp_path: Path, visionjobs: Callable[..., Any]) -> Run:
+    """A SegNet run in the storage that `visionjobs` uses, as if it had ended with the weights of its beginning."""
+    root, buffer = masks_root(tmp_path), io.BytesIO()
+    spec = masks_spec("data.version=0123456789abcdef")
+    manifest = find_dataset(root, "tinymasks").manifest
+    run = create_run(root, spec, manifest.model_dump_json())
+    torch.save(build_model(spec, len(manifest.classes), None).state_dict(), buffer)
+    run.store.write("weights/tinymasks.pth", buffer.getvalue())
+    weights = {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    run.store.write("record.json", json.dumps(run.record() | {"state": "complete", "weights": weights}))
+    return run
+
+
+def test_a_segmentation_model(segmented: Run, visionjobs: Callable[..., Any]) -> None:
+    ended = visionjobs("export", segmented.id, "--format", "onnx")
+    assert ended.status == 0, ended.err
+    assert ended.out == f"{segmented.store.address}/export/tinymasks.onnx\n"
+    assert "of the pixels (at least 25% must), and the class is the same in" in ended.err
+    assert "arning" not in ended.err
+    assert "ambiguous" not in ended.err
+    session = onnxruntime.InferenceSession(Path(ended.out.strip()))
+    assert session.run(None, {"images": np.zeros((3, 3, 32, 48), np.float32)})[0].shape == (3, 5, 32, 48)
 
 
 def refused(ended: Any, *words: str, status: int = 2) -> None:

@@ -8,28 +8,47 @@ import pytest
 import torch
 from base_model_tester import model_spec
 from torch import nn
+from torchvision.models import segmentation
 
 from visionjobs.errors import UserError
 from visionjobs.models import MODELS, build_model
 from visionjobs.models.convnet import ConvNet
 from visionjobs.models.cost import measure
+from visionjobs.models.freeze import freeze
+from visionjobs.models.outputs import logits_of
 from visionjobs.models.resnet import ResNet18
 from visionjobs.models.state import read_state_dict
 
 
 def test_every_model_is_tested_by_the_base_tester():
-    assert set(MODELS) == {"convnet", "resnet18"}, (
-        "give the new model a test that inherits ModelTester, and name it here"
-    )
+    tested = {"convnet", "resnet18", "segnet", "deeplabv3_mobilenet_v3_large"}
+    alike = {"deeplabv3_resnet50", "deeplabv3_resnet101"}  # too slow; test_deeplab.py compares them with torchvision's
+    assert set(MODELS) == tested | alike, "give the new model a test that inherits ModelTester, and name it here"
 
 
 @pytest.mark.parametrize(("name", "hint"), [("resnet", "resnet18"), ("ConvNet", "convnet"), ("vgg", None)])
 def test_an_unknown_model_is_told_with_the_nearest_name(name, hint):
-    with pytest.raises(UserError, match="convnet, resnet18") as caught:
+    with pytest.raises(UserError, match=r"expected one of convnet, deeplabv3_mobilenet_v3_large, .*, segnet") as caught:
         build_model(model_spec(name), 10, None)
     assert "model.name" in str(caught.value)
     assert name in str(caught.value)
     assert (f'Did you mean "{hint}"' in str(caught.value)) == (hint is not None)
+
+
+@pytest.mark.parametrize(("name", "task"), [("resnet18", "segmentation"), ("segnet", "classification")])
+def test_a_model_of_another_task_is_refused(name, task):
+    spec = model_spec(name).model_copy(update={"task": task})
+    with pytest.raises(UserError, match=f"{name} is a model for .*, and the job's task is {task}"):
+        build_model(spec, 10, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze", "has"), [("resnet18", "encoder", "backbone"), ("segnet", "backbone", "encoder")]
+)
+def test_only_what_the_model_has_can_be_frozen(name, freeze, has):
+    spec = model_spec(name, weights="DEFAULT", freeze=freeze)
+    with pytest.raises(UserError, match=rf"train\.freeze: {name} has no {freeze}; expected one of none, {has}$"):
+        build_model(spec, 10, None)
 
 
 def saved(path, **changes):
@@ -131,10 +150,28 @@ def test_cost_of_resnet18_is_the_published_one():
     assert cost.forward_flops / 2e9 == pytest.approx(1.814, abs=0.001)
 
 
-@pytest.mark.parametrize("batch", [2, 5])
-def test_activations_are_what_autograd_really_keeps(batch):
-    model, kept = ConvNet(10, (64, 64)), {}
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+def test_cost_of_deeplab_is_the_published_one():
+    """178.722 GFLOPS (multiply-adds) at 520 x 520 pixels, in which torchvision counts the auxiliary head too."""
+    model = MODELS["deeplabv3_resnet50"].build(21, (520, 520), 0.0)
+    published = segmentation.DeepLabV3_ResNet50_Weights.DEFAULT.meta
+    auxiliary = 65 * 65 * (9 * 1024 * 256 + 256 * 21)
+    cost = measure(model, 2, (520, 520))
+    assert cost.forward_flops / 2e9 == pytest.approx(published["_ops"] - auxiliary / 1e9, abs=0.001)
+    assert cost.parameters == published["num_params"]
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "size"),
+    [
+        ("convnet", 2, (64, 64)),
+        ("convnet", 5, (64, 64)),
+        ("segnet", 2, (45, 70)),
+        ("deeplabv3_mobilenet_v3_large", 2, (45, 70)),
+    ],
+)
+def test_activations_are_what_autograd_really_keeps(name, batch, size):
+    model, kept = MODELS[name].build(10, size, 0.0), {}
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
@@ -143,9 +180,28 @@ def test_activations_are_what_autograd_really_keeps(batch):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(torch.zeros(batch, 3, 64, 64))
-    assert measure(model, batch, (64, 64)).activations == sum(storage.nbytes() for storage in kept.values())
-    assert output.requires_grad
+        output = model(torch.zeros(batch, 3, *size))
+    assert measure(model, batch, size).activations == sum(storage.nbytes() for storage in kept.values())
+    assert logits_of(output).requires_grad
+
+
+def test_pooling_indices_count_with_8_bytes_and_a_frozen_encoder_keeps_nothing_else():
+    """Of 32 x 32 pixels: indices of 64 x 16 x 16, ... elements, but the coarsest ones: what they unpool is frozen."""
+    model = MODELS["segnet"].build(4, (32, 32), 0.0)
+    whole = measure(model, 1, (32, 32)).activations
+    freeze(model, ("encoder.",))
+    indices = 8 * sum(channels * (16 >> at) ** 2 for at, channels in enumerate((64, 128, 256, 512)))
+    decoder = measure(model, 1, (32, 32)).activations
+    assert decoder < whole
+    # Of a convolution, batch norm and ReLU: input, output, normalised output; the classifier keeps what ReLU kept.
+    convs = [module for module in model.decoder.modules() if isinstance(module, nn.Conv2d)]
+    sides = [2] * 3 + [4] * 3 + [8] * 3 + [16] * 2 + [32]
+    floats = sum(2 * conv.out_channels * side**2 for conv, side in zip(convs, sides, strict=True))
+    unpooled = sum(
+        channels * side**2 for channels, side in zip((512, 512, 256, 128, 64), (2, 4, 8, 16, 32), strict=True)
+    )
+    statistics = sum(2 * conv.out_channels for conv in convs)
+    assert decoder == indices + 4 * (floats + unpooled + statistics)
 
 
 def test_measuring_leaves_the_model_alone_and_bf16_keeps_less():

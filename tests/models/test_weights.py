@@ -15,7 +15,15 @@ from visionjobs.models import build_model
 from visionjobs.models.convnet import ConvNet
 from visionjobs.models.pull import pull
 from visionjobs.models.resnet import ResNet18
-from visionjobs.models.weights import Source, file_source, job_source, locate_weights, published_source, stored_sha256
+from visionjobs.models.weights import (
+    Source,
+    file_source,
+    job_source,
+    locate_weights,
+    published_source,
+    published_sources,
+    stored_sha256,
+)
 from visionjobs.storage import open_store
 
 PUBLISHED = "resnet18-f37072fd.pth"
@@ -62,6 +70,22 @@ def put(root, path, sha256=None):
 def test_torchvisions_names_mean_its_file(name):
     source = job_source(job(name, name="resnet18"))
     assert source == Source(PUBLISHED, f"https://download.pytorch.org/models/{PUBLISHED}", "f37072fd")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "file"),
+    [
+        ("segnet", "IMAGENET1K_V1", "vgg16_bn-6c64b313.pth"),
+        ("segnet", "VGG16_BN_Weights.DEFAULT", "vgg16_bn-6c64b313.pth"),
+        ("deeplabv3_resnet50", "COCO_WITH_VOC_LABELS_V1", "deeplabv3_resnet50_coco-cd0a2569.pth"),
+        ("deeplabv3_resnet101", "DEFAULT", "deeplabv3_resnet101_coco-586e9e4e.pth"),
+        ("deeplabv3_mobilenet_v3_large", "DEFAULT", "deeplabv3_mobilenet_v3_large-fc3c493d.pth"),
+    ],
+)
+def test_those_of_the_segmentation_models(name, weights, file):
+    source = job_source(job(weights, name=name))
+    assert (source.file, source.sha256) == (file, file.rpartition("-")[2].removesuffix(".pth"))
+    assert source in published_sources().values()
 
 
 def test_random_weights_need_no_file(root, cache):

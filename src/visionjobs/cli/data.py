@@ -107,8 +107,7 @@ def list_data() -> None:
             m.name, m.version, m.layout, f"{m.images:,}", str(len(m.classes)), f"{m.size[0]}x{m.size[1]}",
             f"{m.bytes / 1e6:,.0f}", str(m.rejected), m.created[:19].replace("T", " "),
         )  # fmt: skip
-    err.width = max(err.width, 110)  # a version cut short could not be pinned
-    err.print(table)
+    err.print(table, width=max(err.width, 110))  # a version cut short could not be pinned
 
 
 @app.command("show")
@@ -207,8 +206,7 @@ def _print_counts(m: Manifest) -> None:
     if m.task == "classification":
         err.print(_images_by_class(m))
         return
-    err.width = max(err.width, 100)  # two columns a split, and long class names
-    err.print(_images_and_pixels_by_class(m))
+    err.print(_images_and_pixels_by_class(m), width=max(err.width, 100))  # two columns a split, long class names
     absent = [name for name in m.classes if not any(counts[name] for counts in m.counts.values())]
     if absent:
         err.print(Text(f"absent, in no image: {', '.join(absent)}"), soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,6 +85,8 @@ def reproduce(
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
     wanted = _wanted(jobs, settings.jobs, sets or [])
+    if sample:
+        wanted = [replace(one, spec=one.spec and on_sample(one.spec, sets or [])) for one in wanted]
     default = f"reproduce/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     store = output_store(root, default, out_folder, PAGE)
     finished = [] if new else _finished_runs(root)
@@ -95,7 +97,7 @@ def reproduce(
         err.print(f"{job}: training it", soft_wrap=True)
         return run_new(settings, root, job, sets or [], sample)
 
-    results = [_reproduce(one, finished, sample, train) for one in wanted]
+    results = [_reproduce(one, finished, train) for one in wanted]
     _tell(results)
     replace_page(store, build_reproduction(results, now()), PAGE)
     tell_page(store, PAGE)
@@ -166,9 +168,7 @@ def _finished(root: Store, run_id: str) -> Finished | None:
     return Finished(run, spec.name, str(record.get("finished") or ""), flatten(spec.model_dump(mode="json")))
 
 
-def _reproduce(
-    one: Wanted, finished: Sequence[Finished], sample: bool, train: Callable[[str], Run | None]
-) -> Reproduced:
+def _reproduce(one: Wanted, finished: Sequence[Finished], train: Callable[[str], Run | None]) -> Reproduced:
     """The newest run that is the job's experiment, else one trained now."""
     from visionjobs.report.load import load_summary
     from visionjobs.report.reproduce_page import Reproduced
@@ -178,7 +178,7 @@ def _reproduce(
     name, task = one.spec.name, one.spec.task
     published = one.spec.model_dump(mode="json")["published"]
     try:
-        run, problem = _newest(one.spec, finished, sample)
+        run, problem = _newest(one.spec, finished)
         run = run or train(one.job)
         summary = load_summary(run) if run is not None else None
     except VisionjobsError as error:
@@ -187,14 +187,14 @@ def _reproduce(
     return Reproduced(name, task, published, summary, "" if summary else problem)
 
 
-def _newest(spec: JobSpec, finished: Sequence[Finished], sample: bool) -> tuple[Run | None, str]:
+def _newest(spec: JobSpec, finished: Sequence[Finished]) -> tuple[Run | None, str]:
     """The newest run of the job on its dataset with its settings, or None and why there is none.
 
     Newer ones that have other settings are told.
     """
     from visionjobs.report.reproduce import differing
 
-    wanted = flatten((on_sample(spec) if sample else spec).model_dump(mode="json"))
+    wanted = flatten(spec.model_dump(mode="json"))
     same_data = [one for one in finished if (one.job, one.settings["data.name"]) == (spec.name, wanted["data.name"])]
     problem = "no finished run"
     for passed, one in enumerate(same_data):

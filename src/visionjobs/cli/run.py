@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +55,7 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
 
         with stage_progress() as on_progress:
             ensure_sample(SAMPLES[spec.task], root, on_progress)
-        spec = on_sample(spec)
+        spec = on_sample(spec, sets)
     notes = []
     if sets and spec.published:
         given = ", ".join(sets)
@@ -62,15 +63,17 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     return _train(settings, root, spec, None, job, notes)
 
 
-def on_sample(spec: JobSpec) -> JobSpec:
-    """The job on the sample of its task: at the sample's size, where the job's is larger."""
+def on_sample(spec: JobSpec, sets: Sequence[str]) -> JobSpec:
+    """The job, with `sets` applied, on the sample of its task: at the sample's size, where the job file's is larger."""
     from visionjobs.data.catalog import SAMPLE_SUFFIX
     from visionjobs.data.layouts import LAYOUTS
 
     layout = SAMPLES[spec.task]
     size = LAYOUTS[layout].sample_size
     smaller = all(theirs <= ours for theirs, ours in zip(size, spec.data.size, strict=True))
-    update = {"name": f"{layout}{SAMPLE_SUFFIX}", "version": "newest"} | ({"size": list(size)} if smaller else {})
+    update: dict[str, Any] = {"name": f"{layout}{SAMPLE_SUFFIX}", "version": "newest"}
+    if smaller and not any(item.startswith("data.size=") for item in sets):
+        update["size"] = list(size)
     return spec.model_copy(update={"data": spec.data.model_copy(update=update)})
 
 

@@ -17,7 +17,7 @@ from visionjobs.runs import Claim, Run, open_run, read_progress, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Store, open_store
 
-SCORES = {"classification": "accuracy", "segmentation": "miou"}
+MAIN_METRICS = {"classification": "accuracy", "segmentation": "miou"}
 """Task -> the metric that is shown of its runs."""
 
 SILENT_SECONDS = 600
@@ -47,13 +47,13 @@ def list_runs(
             out.print(json.dumps(row), markup=False)
         return
     sorted_by_metric = sort not in ("date", "job")
-    scores = dict.fromkeys(SCORES[row["task"]] for row in rows)
+    scores = dict.fromkeys(MAIN_METRICS[row["task"]] for row in rows)
     title = sort if sorted_by_metric else "/".join(scores) or "accuracy"
     # 80 columns hold a whole run id, which is what people copy and which begins with job and time; --json has all
     whole = [Column(head, no_wrap=True) for head in ("run", "state", "epochs", title)]
     table = Table(*whole, Column("dataset", overflow="fold"), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
-        value = row["metrics"].get(sort if sorted_by_metric else SCORES[row["task"]])
+        value = row["metrics"].get(sort if sorted_by_metric else MAIN_METRICS[row["task"]])
         table.add_row(row["run"], row["state"], str(row["epochs"]), number(value), row["dataset"])
     err.print(table if rows else f"There are no such runs in {root.address}.")
 

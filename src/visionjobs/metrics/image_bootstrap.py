@@ -28,9 +28,10 @@ def confusion_intervals(
     """Intervals of miou, pixel_accuracy and fwiou, from int64 [n, J, J] or [n, J, J + 1] of each image.
 
     The metrics of a resample are those of its summed matrix (metrics/segmentation.py); the mean IoU runs over the
-    classes that have pixels in it. All are None without pixels.
+    classes that have pixels in it. All are None without pixels, and for fewer than 2 images, which say nothing of how
+    images differ.
     """
-    if not confusions.sum():
+    if len(confusions) < 2 or not confusions.sum():
         return dict.fromkeys(NAMES)
     found = np.concatenate([_metrics(matrices) for matrices in _resampled(confusions, resamples, seed)])
     found = found[~np.isnan(found).any(axis=1)]  # a resample may draw nothing but images without labelled pixels
@@ -40,8 +41,11 @@ def confusion_intervals(
 def loss_interval(
     sums: Floats, pixels: npt.NDArray[np.int64], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
-    """Interval of the mean loss over pixels, from each image's sum, float64 [n], and pixels, int64 [n]."""
-    if not pixels.sum() or not np.isfinite(sums).all():
+    """Interval of the mean loss over pixels, from each image's sum, float64 [n], and pixels, int64 [n].
+
+    None for fewer than 2 images, without pixels, and where a sum is not finite.
+    """
+    if len(sums) < 2 or not pixels.sum() or not np.isfinite(sums).all():
         return None
     both = np.column_stack([sums, pixels])
     drawn = np.concatenate(list(_resampled(both, resamples, seed)))

@@ -37,6 +37,9 @@ METHOD = (
     "Better: by the mean IoU of the classes that an image holds."
 )
 
+FEWEST_IMAGES = 6
+"""Of fewer, resamples are nearly all alike, and intervals far too short: no exact sign test reaches 5 % either."""
+
 
 @dataclass(frozen=True)
 class MaskPair:
@@ -98,6 +101,8 @@ def _compare(runs: Sequence[RunSummary], first: int, second: int) -> MaskPair:
         key = KEY.format(split=runs[first].metrics.get("split"))
         verb = "holds" if len(lacking) == 1 else "hold"
         return MaskPair(first, second, reason=f"{' and '.join(lacking)} {verb} no {key}: it was deleted")
+    if len(a) < FEWEST_IMAGES:
+        return MaskPair(first, second, reason=f"it needs {FEWEST_IMAGES} images at least, and the split has {len(a)}")
     found = paired_miou_difference(a.confusions, b.confusions)
     if found is None:
         return MaskPair(first, second, reason="the split holds no labelled pixels")

@@ -48,7 +48,10 @@ def build_page(compared: Compared, created: str) -> Page:
 
 
 def _best(compared: Compared, metric: Metric) -> tuple[float | None, list[int]]:
-    """The best value of a metric and the places of the runs that show it; none where all do."""
+    """The best value of a metric and the places of the runs that show it; none where all do, or where the runs'
+    losses are not over the same pixels."""
+    if metric.key == "loss" and compared.losses_differ:
+        return None, []
     values = [run.value(metric.key) for run in compared.runs]
     there = [value for value in values if value is not None]
     if not there:
@@ -81,13 +84,16 @@ def _within_a_line(title: str) -> str:
 
 
 def _notes(compared: Compared) -> Section | None:
-    first = compared.runs[0]
-    if compared.task.samples(first) and not of_sample(first):
-        return None
-    text = "The dataset is a drawn sample: its figures say nothing of real data, and published ones do not compare."
+    first, texts = compared.runs[0], []
     if not compared.task.samples(first):
-        text = f"The split holds no {compared.task.unit}: there are no figures to compare."
-    return Section("notes", "Notes", (Bullets((text,), warning=True),))
+        texts.append(f"The split holds no {compared.task.unit}: there are no figures to compare.")
+    elif of_sample(first):
+        texts.append(
+            "The dataset is a drawn sample: its figures say nothing of real data, and published ones do not compare."
+        )
+    if compared.losses_differ:
+        texts.append("The runs leave different classes out of their losses (train.ignore): losses do not compare.")
+    return Section("notes", "Notes", (Bullets(tuple(texts), warning=True),)) if texts else None
 
 
 def _run_column(compared: Compared, columns: tuple[str, ...]) -> tuple[Column, ...]:

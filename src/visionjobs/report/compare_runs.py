@@ -40,6 +40,11 @@ class Compared:
             if not metric.optional or any(run.value(metric.key) is not None for run in self.runs)
         )
 
+    @property
+    def losses_differ(self) -> bool:
+        """Whether the runs' losses are over different pixels."""
+        return len({tuple(sorted(run.setting("train.ignore") or ())) for run in self.runs}) > 1
+
     def differing_settings(self) -> dict[str, tuple[Any, ...]]:
         """Key -> each run's value, for every setting that is not the same in all; None where a run has none."""
         flat = [flatten(dict(run.spec)) for run in self.runs]

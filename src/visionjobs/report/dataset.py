@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from visionjobs.data.cache import LocalDataset
 from visionjobs.data.manifest import Manifest
+from visionjobs.report.dataset_masks import mask_dataset_figures
 from visionjobs.report.figures import BLUE, GREEN, ORANGE
 
 OKABE_ITO = (BLUE, ORANGE, GREEN)
@@ -20,8 +21,14 @@ COLUMNS = 5
 
 
 def draw_dataset(dataset: LocalDataset, folder: Path) -> list[Path]:
-    """Write counts.png (bars by class and split), shares.png (a pie) and samples.png (a grid) into `folder`."""
+    """Write counts.png (bars by class and split), shares.png (a pie) and samples.png (a grid) into `folder`; for a
+    segmentation dataset those of dataset_masks.py."""
     folder.mkdir(parents=True, exist_ok=True)
+    if dataset.manifest.task == "segmentation":
+        drawn = mask_dataset_figures(dataset)
+        for name, data in drawn.items():
+            (folder / name).write_bytes(data)
+        return [folder / name for name in drawn]
     figures = {
         "counts.png": counts_figure(dataset.manifest),
         "shares.png": shares_figure(dataset.manifest),

@@ -16,15 +16,15 @@ from PIL import Image
 
 from visionjobs.inference.overlay import Colours
 from visionjobs.report.figures import ORANGE, SKY, STYLE, VERMILLION, png, short
-from visionjobs.report.figures_sheet import Picture, SheetRow, sheet
+from visionjobs.report.figures_sheet import DPI, Picture, SheetRow, sheet
 
 Pixels = npt.NDArray[np.uint8]
 
 PANEL = 320
 """Pixels of a panel's longer side at most: a report holds a hundred of them."""
 
-PHOTO_COLOURS = 160
-"""Of a figure, besides those of the masks: photographs as small as these look no better with more."""
+PHOTO_COLOURS, MASK_COLOURS = 144, 112
+"""Of a figure, 256 in all: photographs as small as these look no better with more."""
 
 FRAME = (140, 140, 140)
 """Neither sky nor Void ends at a frame of this grey, on white or on black."""
@@ -40,12 +40,12 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 WRONG, MISSED, FALSE = _rgb(VERMILLION), _rgb(ORANGE), _rgb(SKY)
 
 
-def panel(picture: Pixels, caption: str, *, photo: bool = False) -> Picture:
-    """RGB [H, W, 3], made no longer than PANEL, in a frame. Only a photo gets colours that it does not have."""
+def panel(picture: Pixels, caption: str, *, blend: bool = False) -> Picture:
+    """RGB [H, W, 3], made no longer than PANEL, in a frame. blend: mix pixels where it is made smaller."""
     image = Image.fromarray(picture)
     scale = min(1.0, PANEL / max(image.size))
     size = (max(3, round(image.width * scale)), max(3, round(image.height * scale)))
-    small = np.array(image.resize(size, Image.Resampling.BOX if photo else Image.Resampling.NEAREST))
+    small = np.array(image.resize(size, Image.Resampling.BOX if blend else Image.Resampling.NEAREST))
     small[[0, -1]], small[:, [0, -1]] = FRAME, FRAME
     return Picture(small, (caption,) if caption else ())
 
@@ -67,18 +67,25 @@ def found_pixels(truth: Pixels, predicted: Pixels, number: int) -> Pixels:
     return marked
 
 
-def mask_sheet(rows: Sequence[SheetRow], columns: int, colours: Colours) -> bytes:
+def mask_sheet(rows: Sequence[SheetRow], columns: int, colours: Colours, dpi: int = DPI) -> bytes:
     """A sheet (figures_sheet.py) with few colours: a third of the bytes. Those of the masks stay as they are."""
-    drawn = Image.open(io.BytesIO(sheet(rows, columns))).convert("RGB")
-    kept = {WHITE, BLACK, FRAME, WRONG, MISSED, FALSE, *((red, green, blue) for red, green, blue in colours)}
-    flat = sorted(kept)[:95]
-    palette = drawn.quantize(PHOTO_COLOURS, Image.Quantize.MEDIANCUT).getpalette() or []
-    wanted = [value for colour in flat for value in colour] + palette[: 3 * PHOTO_COLOURS]
-    holder = Image.new("P", (1, 1))
-    holder.putpalette(wanted)
+    drawn = Image.open(io.BytesIO(sheet(rows, columns, dpi))).convert("RGB")
+    flat = sorted({WHITE, BLACK, FRAME, WRONG, MISSED, FALSE, *((r, g, b) for r, g, b in colours)})[:MASK_COLOURS]
+    few = drawn.quantize(PHOTO_COLOURS, Image.Quantize.MEDIANCUT)
+    codes, known = (_codes(np.array(found, np.uint32)) for found in (drawn, flat))
+    place = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    index = np.where(known[place] == codes, place + PHOTO_COLOURS, np.asarray(few)).astype(np.uint8)
+    picture = Image.fromarray(index)
+    photo = (few.getpalette() or []) + 3 * PHOTO_COLOURS * [0]
+    picture.putpalette(photo[: 3 * PHOTO_COLOURS] + [value for colour in flat for value in colour])
     buffer = io.BytesIO()
-    drawn.quantize(palette=holder, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _codes(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """[..., 3] -> [...], a number a colour, in the order of the colours."""
+    return np.asarray((colours << np.array([16, 8, 0], np.uint32)).sum(axis=-1, dtype=np.uint32))
 
 
 def colour_legend(class_names: Sequence[str], colours: Colours) -> bytes:

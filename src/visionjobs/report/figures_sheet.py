@@ -32,19 +32,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Pictures from left to right, at most as many as the sheet has columns, and what stands above them."""
+    """Pictures from left to right, at most as many as the sheet has columns, and what stands above them: either may be
+    missing."""
 
     pictures: tuple[Picture, ...]
     heading: str = ""
 
 
-def sheet(rows: Sequence[SheetRow], columns: int) -> bytes:
-    """The rows from top to bottom, each picture as wide as a column. PNG, 624 pixels wide."""
+def sheet(rows: Sequence[SheetRow], columns: int, dpi: int = DPI) -> bytes:
+    """The rows from top to bottom, each picture as wide as a column. PNG, WIDTH times dpi pixels wide: 624."""
     width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
     heights = [_height(row, width) for row in rows]
     with rc_context(STYLE):
         # one system of axes for all, in inches from the upper left corner: a hundred of them would take seconds
-        figure = Figure(figsize=(WIDTH, sum(heights) + MARGIN), dpi=DPI)
+        figure = Figure(figsize=(WIDTH, sum(heights) + MARGIN), dpi=dpi)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(sum(heights) + MARGIN, 0))
         top = 0.0
         for row, height in zip(rows, heights, strict=True):
@@ -56,8 +57,8 @@ def sheet(rows: Sequence[SheetRow], columns: int) -> bytes:
 
 
 def _height(row: SheetRow, width: float) -> float:
-    tallest = max(_tall(picture, width) for picture in row.pictures)
-    lines = max(len(picture.caption) for picture in row.pictures)
+    tallest = max((_tall(picture, width) for picture in row.pictures), default=0.0)
+    lines = max((len(picture.caption) for picture in row.pictures), default=0)
     return MARGIN + (HEADING if row.heading else 0) + tallest + lines * LINE + BELOW
 
 

@@ -34,7 +34,7 @@ def _sheets(run: RunSummary) -> Iterator[Figure]:
         pairs = [("original", image, mask)]
         pairs += [(f"augmented {copy}", *pair) for copy, pair in enumerate(zip(images, masks, strict=True), start=1)]
         rows = [
-            SheetRow((panel(seen, name, photo=True), panel(coloured(classes, colours), f"{name}: mask")))
+            SheetRow((panel(seen, name, blend=True), panel(coloured(classes, colours), f"{name}: mask")))
             for name, seen, classes in pairs
         ]
         caption = f"Training image {number} and its mask (top), and both as training saw them"

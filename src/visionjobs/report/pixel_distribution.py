@@ -63,7 +63,7 @@ def _balance(classes: list[str], pixels: Numbers) -> Iterator[str]:
     for split, values in pixels.items():
         missing = [name for name, n, total in zip(classes, values, full, strict=True) if total and not n]
         if missing:
-            yield f"Absent from {split} only: {', '.join(missing)}."
+            yield f"Without a pixel in {split}, though not in all splits: {', '.join(missing)}."
 
 
 def _bars(classes: list[str], numbers: Numbers, unit: str) -> Iterator[Figure]:

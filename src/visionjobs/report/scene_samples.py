@@ -26,9 +26,11 @@ def scene_samples(run: RunSummary) -> Section | None:
     if scenes is None or not colours:
         return Section("samples", "Images", (Text("The images were not kept with the run."),))
     chosen = ranked(masks)
+    kinds = list(chosen)
+    told = f"{', '.join(kinds[:-1])} and {kinds[-1]}" if len(kinds) > 1 else kinds[0]
     lead = (
-        f"The {', '.join(chosen)} of the {count(len(masks))} images by their own mIoU, the mean over the classes that "
-        "an image holds. Wrong pixels: orange on the image in grey."
+        f"The {told} of the {count(len(masks))} images by their own mIoU, the mean over the classes that "
+        "an image holds. Wrong pixels: orange-red on the image in grey."
     )
     blocks: list[Block] = [Text(lead), *_legend(masks, scenes, colours, chosen)]
     ious = image_ious(masks)
@@ -59,10 +61,10 @@ def _ranked(
         image, truth, predicted = scenes.images[place], scenes.truths[place], masks.masks[row]
         right = float(np.trace(masks.confusions[row]) / max(1, masks.confusions[row].sum()))
         sheet_rows = (
-            SheetRow((panel(image, "image", photo=True), panel(coloured(truth, colours), "truth"))),
+            SheetRow((panel(image, "image", blend=True), panel(coloured(truth, colours), "truth"))),
             SheetRow((
                 panel(coloured(predicted, colours), "prediction"),
-                panel(wrong_pixels(image, truth, predicted), f"wrong pixels: {percent(1 - right)}", photo=True),
+                panel(wrong_pixels(image, truth, predicted), f"wrong pixels: {percent(1 - right)}", blend=True),
             )),
         )  # fmt: skip
         caption = f"{KINDS[kind]} {number}: {masks.paths[row]}; mIoU {decimal(float(ious[row]))}"
@@ -117,12 +119,12 @@ def _of_class(masks: MaskPredictions, scenes: Scenes, colours: Colours, number: 
         truth, predicted, name = scenes.truths[place], masks.masks[row], masks.classes[number]
         sheet_rows = (
             SheetRow((
-                panel(scenes.images[place], "image", photo=True),
-                panel(only_class(truth, number, colours), "truth"),
+                panel(scenes.images[place], "image", blend=True),
+                panel(only_class(truth, number, colours), "truth", blend=True),
             )),
             SheetRow((
-                panel(only_class(predicted, number, colours), "prediction"),
-                panel(found_pixels(truth, predicted, number), "found, missed, wrongly said"),
+                panel(only_class(predicted, number, colours), "prediction", blend=True),
+                panel(found_pixels(truth, predicted, number), "found, missed, wrongly said", blend=True),
             )),
         )  # fmt: skip
         confusion = masks.confusions[row]

@@ -120,6 +120,11 @@ def remarks(run: RunSummary) -> Iterator[str]:
         yield f"Without pixels in this split: {_listed(absent)}. Their figures are n/a, and means leave them out."
     if never:
         yield f"Never predicted: {_listed(never)}. Their precision is n/a, and their IoU counts as 0."
+    if ignored := list(run.setting("train.ignore") or ()):
+        yield (
+            f"Not trained, as train.ignore says: {_listed(ignored)}. Their pixels have no part in the loss, and count "
+            "in every other figure; those for 11 and 31 classes leave Void out."
+        )
     if off := run.dataset.get("off_palette"):
         yield (
             f"{count(off)} pixels of the dataset's labels, in their own size, have colours that are no class's: they "

@@ -29,6 +29,10 @@ def _rate(value: float | None) -> str:
     return decimal(value, 1) if value is not None and value < 100 else count(value)
 
 
+def _short(value: float | None) -> str:
+    return plain(value if value is None else float(f"{value:.3g}"))
+
+
 SPEED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("images_per_second", "Images/s", _rate),
     ("data_wait_share", "Waiting", percent),
@@ -68,7 +72,7 @@ def _curves(run: RunSummary, task: TaskReport) -> Iterator[Figure]:
 
 
 def _epochs(run: RunSummary, task: TaskReport) -> Table:
-    rate = (("lr", "Learning rate", plain),) if any(row.get("lr") is not None for row in run.history) else ()
+    rate = (("lr", "Learning rate", _short),) if any(row.get("lr") is not None for row in run.history) else ()
     shown = (*((key, heading, decimal) for key, heading in task.columns.items()), *rate, *SPEED)
     return Table(
         "Epochs",

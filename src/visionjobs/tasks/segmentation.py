@@ -36,8 +36,7 @@ class Segmentation(Task):
         self._weights = torch.tensor(median_frequency_weights(dataset)) if weighted else None
         codes = torch.arange(CODES)
         for name in spec.train.ignore:
-            if name in self.classes:  # of a run's own dataset they all are
-                codes[self.classes.index(name)] = metrics.IGNORED
+            codes[self.classes.index(name)] = metrics.IGNORED
         self._codes = codes
 
     def loss(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
@@ -105,7 +104,7 @@ class Segmentation(Task):
 
     def keep(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Of each image what visionjobs/mask_predictions.py tells of."""
-        predicted, classes = outputs.argmax(1), len(self.classes)
+        predicted, classes = outputs.max(1).indices, len(self.classes)
         nll_sums, nll_pixels = metrics.image_nll(outputs, self._wanted(targets))
         masks = predicted.to(torch.uint8)
         return {

@@ -83,7 +83,10 @@ class Evaluator:
         for batch, outputs in self._forward(images, plan):
             self.task.count_eval(counts, outputs, batch.targets)
             if kept is not None:
-                kept.append(self.task.keep(outputs, batch.targets))
+                found = self.task.keep(outputs, batch.targets)
+                kept.append(
+                    {name: tensor.cpu() for name, tensor in found.items()}
+                )  # of all batches: too much for a GPU
         return self.task.result(self.worker.sum(counts)).to_dict()
 
     def _forward(self, images: Images, plan: Iterable[PlannedBatch]) -> Iterator[tuple[Batch, Tensor]]:

@@ -153,6 +153,10 @@ def check_dataset(spec: JobSpec, manifest: Manifest) -> None:
                 f'train.ignore.{number}: the dataset {manifest.name} has no class "{name}"; expected some of: '
                 f"{', '.join(manifest.classes)}.{nearest(name, manifest.classes)}"
             )
+    if spec.train.ignore and not any(
+        images for name, images in manifest.counts["train"].items() if name not in spec.train.ignore
+    ):
+        raise UserError("train.ignore: names every class that the training images hold: nothing is left to learn")
     available = manifest.split_sizes["train"] * (1 + spec.data.copies)
     if available < spec.train.batch:
         raise UserError(

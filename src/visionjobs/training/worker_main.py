@@ -41,7 +41,7 @@ class Work:
 class Outcome:
     """How the run ended, the same on every worker.
 
-    When complete: step, and metrics of the final weights on the validation split; facts: for the record.
+    When complete: step, and metrics of the final weights on the measured split; facts: for the record.
     Else: the error and its exit status.
     """
 
