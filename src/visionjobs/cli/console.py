@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ out = Console(highlight=False, soft_wrap=True)
 def print_error(message: str) -> None:
     """The message after a red 'error:', unwrapped, so that a long path can be copied."""
     err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def print_wide(table: Table, width: int) -> None:
+    """The table at least `width` columns wide, whatever the terminal is: what follows is printed as before."""
+    wide = Console(stderr=True, highlight=False, width=max(err.width, width))
+    wide.print(table)
 
 
 def print_warning(message: str) -> None:

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from visionjobs.cli.console import byte_progress, err, out, stage_progress
+from visionjobs.cli.console import byte_progress, err, out, print_wide, stage_progress
 from visionjobs.errors import UserError
 from visionjobs.settings import Settings
 from visionjobs.spec import DATASET_NAME
@@ -107,7 +107,7 @@ def list_data() -> None:
             m.name, m.version, m.layout, f"{m.images:,}", str(len(m.classes)), f"{m.size[0]}x{m.size[1]}",
             f"{m.bytes / 1e6:,.0f}", str(m.rejected), m.created[:19].replace("T", " "),
         )  # fmt: skip
-    err.print(table, width=max(err.width, 110))  # a version cut short could not be pinned
+    print_wide(table, 110)  # a version cut short could not be pinned
 
 
 @app.command("show")
@@ -206,7 +206,7 @@ def _print_counts(m: Manifest) -> None:
     if m.task == "classification":
         err.print(_images_by_class(m))
         return
-    err.print(_images_and_pixels_by_class(m), width=max(err.width, 100))  # two columns a split, long class names
+    print_wide(_images_and_pixels_by_class(m), 100)  # two columns a split, long class names
     absent = [name for name in m.classes if not any(counts[name] for counts in m.counts.values())]
     if absent:
         err.print(Text(f"absent, in no image: {', '.join(absent)}"), soft_wrap=True)

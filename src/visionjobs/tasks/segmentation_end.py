@@ -8,6 +8,7 @@ import torch
 
 from visionjobs import mask_predictions, scenes
 from visionjobs.data.cache import Split
+from visionjobs.data.class_examples import class_examples
 from visionjobs.data.loader import resized, resized_masks
 from visionjobs.data.manifest import Manifest
 from visionjobs.mask_predictions import MaskPredictions
@@ -53,8 +54,9 @@ def choose_scenes(
     size = (spec.data.size[0], spec.data.size[1])
     index = scenes.shown(predicted)
     images, truths = _at_size(samples, index, size)
-    classes, rows = _examples(dataset, train) if train is not None else (np.empty(0, np.int64),) * 2
-    example_images, examples = _at_size(train or samples, rows, size)
+    shown = train or samples
+    classes, rows = class_examples(shown, len(dataset.classes), EXAMPLES if train is not None else 0)
+    example_images, examples = _at_size(shown, rows, size)
     return Scenes(index, images, truths, classes, example_images, examples, *_augmented(spec, size, train))
 
 
@@ -66,21 +68,6 @@ def _at_size(split: Split, index: Indices, size: tuple[int, int]) -> tuple[Pixel
         images[part] = resized(torch.from_numpy(split.read(index[part])), size).numpy()
         masks[part] = resized_masks(torch.from_numpy(split.read_masks(index[part])), size).numpy()
     return images, masks
-
-
-def _examples(dataset: Manifest, train: Split) -> tuple[Indices, Indices]:
-    """(classes, rows): for each class that occurs, the EXAMPLES training images with most of its pixels."""
-    number = len(dataset.classes)
-    pixels = np.zeros((len(train), number), np.int64)
-    for row in range(len(train)):
-        pixels[row] = np.bincount(train.read_masks(np.array([row])).reshape(-1), minlength=number)[:number]
-    classes, rows = [], []
-    for k in range(number):
-        order = np.argsort(-pixels[:, k], kind="stable")[:EXAMPLES]
-        chosen = [int(row) for row in order if pixels[row, k]]
-        classes += [k] * len(chosen)
-        rows += chosen
-    return np.array(classes, np.int64), np.array(rows, np.int64)
 
 
 def _augmented(spec: JobSpec, size: tuple[int, int], train: Split | None) -> tuple[Pixels, Pixels, Pixels, Pixels]:
