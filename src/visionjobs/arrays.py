@@ -7,7 +7,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ DAMAGED = (
     AttributeError, KeyError,
 )  # fmt: skip
 """What zipfile and numpy raise over a file that is none of theirs, or is not whole."""
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -37,3 +43,17 @@ def unpack_arrays(data: bytes, source: str) -> Arrays:
             return {name: arrays[name] for name in arrays.files}
     except DAMAGED as error:
         raise UserError(f"{source} is damaged: it holds no arrays that can be read ({error})") from error
+
+
+def pack_fields(value: Any) -> bytes:
+    """A dataclass whose fields are all arrays, one array a field."""
+    return pack_arrays({field.name: getattr(value, field.name) for field in fields(value)})
+
+
+def unpack_fields(kind: type[T], data: bytes, source: str, what: str) -> T:
+    """What `pack_fields` made of a `kind`. Raises UserError naming `source`, and `what` it does not hold."""
+    arrays = unpack_arrays(data, source)
+    names = {field.name for field in fields(kind)}
+    if missing := names - arrays.keys():
+        raise UserError(f"{source} holds no {what}: {', '.join(sorted(missing))} are missing")
+    return kind(**{name: arrays[name] for name in names})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from visionjobs.arrays import pack_arrays, unpack_arrays
-from visionjobs.errors import UserError
+from visionjobs.arrays import pack_fields, unpack_fields
 
 KEY = "predictions/samples.npz"
 
@@ -35,13 +34,9 @@ class SampleImages:
 
     def to_npz(self) -> bytes:
         """Compressed arrays, one a field."""
-        return pack_arrays({field.name: getattr(self, field.name) for field in fields(self)})
+        return pack_fields(self)
 
     @classmethod
     def from_npz(cls, data: bytes, source: str) -> SampleImages:
         """What `to_npz` wrote. Raises UserError naming `source` for anything else."""
-        arrays = unpack_arrays(data, source)
-        names = {field.name for field in fields(cls)}
-        if missing := names - arrays.keys():
-            raise UserError(f"{source} holds no sample images: {', '.join(sorted(missing))} are missing")
-        return cls(**{name: arrays[name] for name in names})
+        return unpack_fields(cls, data, source, "sample images")
