@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
-from import_helpers import picture
+import pyarrow.parquet as pq
+from import_helpers import picture, write_files
 from PIL import Image
 
+from visionjobs.data.camvid import import_camvid
 from visionjobs.data.camvid_classes import CAMVID
 from visionjobs.data.colours import ColourTable
+from visionjobs.data.importing import ImportResult
+from visionjobs.data.manifest import INDEX
+from visionjobs.storage import Store
 
 CLASSES = list(CAMVID)
 TABLE = ColourTable(CAMVID.values())
 HEIGHT, WIDTH = 24, 32
+
+SIZE = (12, 16)
+"""That they are imported at."""
+
 CLASS_DICT_TEXT = "name,r,g,b\n" + "\n".join(f"{name},{r}, {g},{b}" for name, (r, g, b) in CAMVID.items())
 
 
@@ -68,3 +78,24 @@ def flat(ending: str = "_L", listed: str = "{}", **sizes: int) -> dict[str, byte
             files[f"labels/{stem}{ending}.png"] = label(seed)
         files[f"{split}.txt"] = "".join(f"{listed.format(stem)}\n" for stem, _ in names).encode()
     return files
+
+
+def run(source: Path, root: Store, **options: object) -> ImportResult:
+    return import_camvid(str(source), "roads", root, **({"size": SIZE, "rows": 3} | options))  # type: ignore[arg-type]
+
+
+def made(tmp_path: Path, files: dict[str, bytes], root: Store, **options: object) -> ImportResult:
+    return run(write_files(tmp_path / "raw", files), root, **options)
+
+
+def index_of(result: ImportResult) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(io.BytesIO(result.store.read(INDEX))).to_pylist()
+    return rows
+
+
+def told(result: ImportResult) -> dict[str, str]:
+    return {reject.path: reject.reason for reject in result.rejects}
+
+
+def nearest(numbers: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(numbers).resize((SIZE[1], SIZE[0]), Image.Resampling.NEAREST))

@@ -94,6 +94,7 @@ def test_counts_are_those_before_the_kill(masks: Store, tmp_path) -> None:
     assert restored.counts["confusion"].dtype == torch.int64
 
 
+@pytest.mark.slow
 def test_resident_and_prefetched_end_in_the_same_weights(masks: Store) -> None:
     weights = []
     for resident in ("always", "never"):
