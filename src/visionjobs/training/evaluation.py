@@ -84,9 +84,7 @@ class Evaluator:
             self.task.count_eval(counts, outputs, batch.targets)
             if kept is not None:
                 found = self.task.keep(outputs, batch.targets)
-                kept.append(
-                    {name: tensor.cpu() for name, tensor in found.items()}
-                )  # of all batches: too much for a GPU
+                kept.append({name: tensor.cpu() for name, tensor in found.items()})  # all of them: too much for a GPU
         return self.task.result(self.worker.sum(counts)).to_dict()
 
     def _forward(self, images: Images, plan: Iterable[PlannedBatch]) -> Iterator[tuple[Batch, Tensor]]:
