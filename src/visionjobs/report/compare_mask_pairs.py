@@ -14,7 +14,7 @@ from visionjobs.mask_predictions import KEY, MaskPredictions
 from visionjobs.metrics.bootstrap import LEVEL as INTERVAL_LEVEL
 from visionjobs.metrics.bootstrap import RESAMPLES
 from visionjobs.metrics.image_bootstrap import paired_miou_difference
-from visionjobs.report.compare_pairs import LEVEL, NO_BREAK, breakable, interval_line
+from visionjobs.report.compare_pairs import LEVEL, NO_BREAK, breakable, interval_line, summary
 from visionjobs.report.formatting import MINUS, NOT_AVAILABLE, count, signed
 from visionjobs.report.page import Cell, Column, Section, Table, Text
 from visionjobs.report.summary import RunSummary
@@ -148,18 +148,7 @@ def mask_pairs_section(pairs: Sequence[MaskPair], labels: Sequence[str]) -> Sect
         (Column("First and second", numeric=False), *map(Column, columns)),
         tuple(tuple(_cells(pair, labels)) for pair in pairs),
     )
-    return Section("pairs", "Pair by pair", (Text(_summary(pairs, labels)), table, Text(METHOD)))
-
-
-def _summary(pairs: Sequence[MaskPair], labels: Sequence[str]) -> str:
-    tested = [pair for pair in pairs if pair.tested]
-    different = [f"{labels[pair.first]} and {labels[pair.second]}" for pair in tested if pair.differs]
-    if not tested:
-        return "No pair could be tested."
-    of = "the pair" if len(pairs) == 1 else f"{len(tested)} of {len(pairs)} pairs"
-    if not different:
-        return f"Tested: {of}. No difference in mIoU is shown at the 5 % level."
-    return f"Tested: {of}. A difference in mIoU is shown at the 5 % level between {'; '.join(different)}."
+    return Section("pairs", "Pair by pair", (Text(summary(pairs, labels, "mIoU")), table, Text(METHOD)))
 
 
 def _cells(pair: MaskPair, labels: Sequence[str]) -> Iterator[Cell]:

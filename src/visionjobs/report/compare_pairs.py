@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +39,23 @@ DIFFERENCE = (
     "the test is exact and conservative, the interval approximate and without Holm's correction. Neither test nor "
     "interval tells how another training of the same jobs, with other random draws, would have come out."
 )
+
+
+class AnyPair(Protocol):
+    """Two runs of any task. first, second: places in the list of runs; tested: whether a test could be made; differs:
+    what it says."""
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def second(self) -> int: ...
+
+    @property
+    def tested(self) -> bool: ...
+
+    @property
+    def differs(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -136,18 +153,21 @@ def pairs_section(pairs: Sequence[Pair], labels: Sequence[str]) -> Section:
         (Column("First and second", numeric=False), *map(Column, columns)),
         tuple(tuple(_cells(pair, labels)) for pair in pairs),
     )
-    return Section("pairs", "Pair by pair", (Text(_summary(pairs, labels)), table, Text(METHOD), Text(DIFFERENCE)))
+    return Section(
+        "pairs", "Pair by pair", (Text(summary(pairs, labels, "accuracy")), table, Text(METHOD), Text(DIFFERENCE))
+    )
 
 
-def _summary(pairs: Sequence[Pair], labels: Sequence[str]) -> str:
-    tested = [pair for pair in pairs if pair.test is not None]
+def summary(pairs: Sequence[AnyPair], labels: Sequence[str], score: str) -> str:
+    """Which pairs were tested, and which of them differ in `score`."""
+    tested = [pair for pair in pairs if pair.tested]
     different = [f"{labels[pair.first]} and {labels[pair.second]}" for pair in tested if pair.differs]
     if not tested:
         return "No pair could be tested."
     of = "the pair" if len(pairs) == 1 else f"{len(tested)} of {len(pairs)} pairs"
     if not different:
-        return f"Tested: {of}. No difference in accuracy is shown at the 5 % level."
-    return f"Tested: {of}. A difference in accuracy is shown at the 5 % level between {'; '.join(different)}."
+        return f"Tested: {of}. No difference in {score} is shown at the 5 % level."
+    return f"Tested: {of}. A difference in {score} is shown at the 5 % level between {'; '.join(different)}."
 
 
 def _cells(pair: Pair, labels: Sequence[str]) -> Iterator[Cell]:

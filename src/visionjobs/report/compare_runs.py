@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from visionjobs.report.compare_task import AnyPair, TaskComparison
+from visionjobs.report.compare_pairs import AnyPair
+from visionjobs.report.compare_task import TaskComparison
 from visionjobs.report.summary import RunSummary, as_number
 from visionjobs.report.task import Metric, TaskReport
 from visionjobs.spec import flatten

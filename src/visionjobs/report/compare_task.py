@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from visionjobs.report.compare_mask_pairs import (
     TEST,
@@ -13,19 +13,9 @@ from visionjobs.report.compare_mask_pairs import (
     mask_pair_values,
     mask_pairs_section,
 )
-from visionjobs.report.compare_pairs import check_same_samples, compare_pairs, pair_values, pairs_section
+from visionjobs.report.compare_pairs import AnyPair, check_same_samples, compare_pairs, pair_values, pairs_section
 from visionjobs.report.page import Section
 from visionjobs.report.summary import RunSummary
-
-
-class AnyPair(Protocol):
-    """first, second: places in the list of runs; tested: whether a test could be made; differs: what it says."""
-
-    @property
-    def tested(self) -> bool: ...
-
-    @property
-    def differs(self) -> bool: ...
 
 
 @dataclass(frozen=True)
