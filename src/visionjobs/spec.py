@@ -56,6 +56,7 @@ class Model(Section):
     name: str = Field(description="a name from models/")
     weights: str = Field("random", description="random, a torchvision weights name, a file or a storage address")
     sha256: Sha256 | None = Field(None, description="expected sha256 of the weights file")
+    trust: bool = Field(False, description="load a .pt of unknown sha256 all the same: it may run any code (detection)")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the features before the last layer that is dropped")
 
 
@@ -67,8 +68,10 @@ class Data(Section):
     size: Annotated[list[Annotated[int, Field(ge=16, le=4096)]], Field(min_length=2, max_length=2)] = Field(
         default=[224, 224], description="height, width in pixels"
     )
-    augment: Literal["none", "wildlife", "camvid"] = Field(
-        "none", description="wildlife (data/augment.py) changes the copies; camvid (data/augment_masks.py) every sample"
+    augment: Literal["none", "wildlife", "camvid", "yolo"] = Field(
+        "none",
+        description="wildlife (data/augment.py) changes the copies; camvid (data/augment_masks.py) every sample; yolo: "
+        "what ultralytics does to every sample",
     )
     copies: int = Field(0, ge=0, le=32, description="augmented copies of each image in an epoch, besides the original")
     resident: Literal["auto", "always", "never"] = Field("auto", description="keep the dataset in device memory")
@@ -85,9 +88,9 @@ class Checkpoint(Section):
 class Train(Section):
     """How the model is trained."""
 
-    epochs: int = Field(10, ge=1, le=100_000)
+    epochs: int = Field(10, ge=0, le=100_000, description="0: the weights are evaluated as they are (detection)")
     batch: int = Field(32, ge=1, le=1_000_000, description="global batch, over all workers")
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adamw and sgd: detection only")
     lr: float = Field(1e-3, gt=0, le=10)
     schedule: Literal["constant", "polynomial", "cosine"] = Field(
         "constant", description="of the learning rate over all steps (training/schedule.py)"
@@ -102,6 +105,18 @@ class Train(Section):
     )
     compile: bool = False
     checkpoint: Checkpoint = Checkpoint()
+
+
+class Detect(Section):
+    """How boxes are predicted and evaluated (detection)."""
+
+    floors: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=4)] = Field(
+        default=[0.001, 0.25],
+        description="confidence floors, ascending: boxes above the first are stored, and evaluated above each",
+    )
+    nms_iou: float = Field(0.7, gt=0, le=1, description="of two boxes of a class with a larger IoU one is dropped")
+    max_det: int = Field(300, ge=1, le=3000, description="boxes kept of an image, the most confident ones")
+    batch: int = Field(16, ge=1, le=1024, description="images that a predictor takes at once")
 
 
 class Resources(Section):
@@ -147,10 +162,11 @@ class JobSpec(Section):
     """A job file. The name is the file's own, without `.yaml`."""
 
     name: Annotated[str, StringConstraints(pattern=JOB_NAME)]
-    task: Literal["classification", "segmentation"]
+    task: Literal["classification", "segmentation", "detection"]
     model: Model
     data: Data
     train: Train = Train()
+    detect: Detect = Detect()
     resources: Resources = Resources()
     limits: Limits = Limits()
     wandb: Wandb = Wandb()
@@ -184,7 +200,57 @@ class JobSpec(Section):
             )
         if self.model.weights == "random" and self.model.sha256:
             found.append(("model.sha256", "there is no file to check while model.weights is random"))
-        return found + (self._no_classification() if self.task == "classification" else self._no_segmentation())
+        others = {
+            "classification": self._no_classification,
+            "segmentation": self._no_segmentation,
+            "detection": self._no_detection,
+        }
+        return found + others[self.task]() + (self._no_training_loop() if self.task != "detection" else [])
+
+    def _no_training_loop(self) -> list[tuple[str, str]]:
+        """What only a detection job can have."""
+        train, found = self.train, []
+        if not train.epochs:
+            found.append(("train.epochs", "0 is for detection; expected 1 or more"))
+        if train.optimizer != "adam":
+            found.append(("train.optimizer", f'"{train.optimizer}" is for detection; expected adam'))
+        if self.data.augment == "yolo":
+            found.append(("data.augment", f'"yolo" is for detection, and the job\'s task is {self.task}'))
+        if self.detect != Detect():
+            found.append(("detect", f"is for detection, and the job's task is {self.task}; leave it out"))
+        if self.model.trust:
+            found.append(("model.trust", "is for detection: weights of other tasks are never read as pickles"))
+        return found
+
+    def _no_detection(self) -> list[tuple[str, str]]:
+        """What cannot be in a job of boxes."""
+        train, data, found = self.train, self.data, []
+        if sorted(set(self.detect.floors)) != self.detect.floors:
+            found.append(("detect.floors", f"{self.detect.floors} do not ascend; expected such as [0.001, 0.25]"))
+        if any(side % 32 for side in data.size):
+            found.append(("data.size", f"{data.size}: a detector takes multiples of 32 pixels"))
+        if data.augment not in ("none", "yolo"):
+            found.append(("data.augment", f'"{data.augment}" does not move boxes; expected none or yolo'))
+        if not train.epochs and self.model.weights == "random":
+            found.append(("model.weights", "random, and train.epochs is 0: there is nothing to evaluate; give weights"))
+        if train.schedule == "polynomial":
+            found.append(("train.schedule", '"polynomial" is not for detection; expected constant or cosine'))
+        if train.freeze == "encoder":
+            found.append(("train.freeze", '"encoder" is for segmentation; expected none or backbone'))
+        if train.checkpoint.unit != "epochs":
+            found.append(("train.checkpoint.unit", "detection has checkpoints by epochs only"))
+        plain: dict[str, tuple[Any, Any]] = {
+            "data.copies": (data.copies, 0),
+            "model.dropout": (self.model.dropout, 0),
+            "train.label_smoothing": (train.label_smoothing, 0),
+            "train.class_weights": (train.class_weights, "none"),
+            "train.ignore": (train.ignore, []),
+            "train.compile": (train.compile, False),
+        }
+        found += [
+            (key, f"is not for detection; expected {ours}") for key, (value, ours) in plain.items() if value != ours
+        ]
+        return found
 
     def _no_classification(self) -> list[tuple[str, str]]:
         """What cannot be in a job of one label an image."""

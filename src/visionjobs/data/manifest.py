@@ -20,6 +20,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _plain_name(value: str) -> str:
+    if "/" in value or "\\" in value or value.startswith("."):
+        raise ValueError("is not a plain file name")
+    return value
+
+
 class Shard(_Part):
     """One packed file. bytes: its size; rows: the images in it."""
 
@@ -28,24 +34,34 @@ class Shard(_Part):
     bytes: int
     rows: int
 
-    @field_validator("file")
-    @classmethod
-    def _is_a_plain_name(cls, value: str) -> str:
-        if "/" in value or "\\" in value or value.startswith("."):
-            raise ValueError("is not a plain file name")
-        return value
+    _is_a_plain_name = field_validator("file")(_plain_name)
+
+
+class AnnotationFile(_Part):
+    """The annotations of one split, as COCO's JSON. bytes: its size."""
+
+    split: str
+    file: str
+    sha256: str
+    bytes: int
+
+    _is_a_plain_name = field_validator("file")(_plain_name)
 
 
 class Manifest(_Part):
     """What a packed dataset is made of.
 
-    size: [height, width] in pixels; counts: split -> class -> images, of segmentation those with at
-    least one pixel of the class; rejected: source files left out;
+    size: [height, width] in pixels, [] where each image keeps its own; counts: split -> class -> images, of
+    segmentation those with at least one pixel of the class; rejected: source files left out;
     parameters: those of the import; source: where it came from, for people; created: UTC, ISO 8601.
 
     Of a segmentation dataset also: masks, beside shards; colours: [r, g, b] a class, in the order of classes; pixels:
     split -> class -> pixels as packed; sizes: split -> images, which counts does not tell there; off_palette: pixels of
     colours that are no class's, which became Void, in the source's own size.
+
+    Of a detection dataset also: annotations, one file a split; category_ids: COCO's numbers of the classes, in their
+    order; sizes, as above (counts: images with at least one box of the class); boxes: split -> class -> boxes;
+    clipped, empty: boxes that reached out of their image and were cut, those without an area, which were left out.
     """
 
     format: Literal[1]
@@ -66,6 +82,11 @@ class Manifest(_Part):
     pixels: dict[str, dict[str, int]] = {}
     sizes: dict[str, int] = {}
     off_palette: int = 0
+    annotations: list[AnnotationFile] = []
+    category_ids: list[int] = []
+    boxes: dict[str, dict[str, int]] = {}
+    clipped: int = 0
+    empty: int = 0
 
     @field_validator("created")
     @classmethod
@@ -75,7 +96,9 @@ class Manifest(_Part):
 
     @property
     def task(self) -> str:
-        """What it can be used for: segmentation where it has masks, else classification."""
+        """What it can be used for: detection where it has boxes, segmentation where it has masks."""
+        if self.annotations:
+            return "detection"
         return "segmentation" if self.masks else "classification"
 
     @property
@@ -95,8 +118,9 @@ class Manifest(_Part):
 
     @property
     def bytes(self) -> int:
-        """Size of all shards."""
-        return sum(shard.bytes for shard in (*self.shards, *self.masks))
+        """Size of all shards and annotations."""
+        shards = (*self.shards, *self.masks)
+        return sum(shard.bytes for shard in shards) + sum(file.bytes for file in self.annotations)
 
 
 def dataset_store(root: Store, name: str, version: str) -> Store:
