@@ -26,11 +26,11 @@ MAX_DETS = 100
 class Truth:
     """I images with G true boxes of K categories.
 
-    image_ids: int64 [I], ascending, COCO's; paths: I file names; image_sizes: int64 [I, 2], height and width in pixels;
-    category_ids: int64 [K], ascending, COCO's (with gaps); classes: K names. Of each box: annotation_ids int64 [G];
-    images int64 [G], categories int64 [G]: indices into image_ids and category_ids; boxes float64 [G, 4]; areas float64
-    [G], the annotation's own `area` (of the segment, not of the box); crowd bool [G]: a region with uncounted objects,
-    which is neither to be found nor wrong to find.
+    image_ids: int64 [I], ascending, COCO's; paths: I file names; image_sizes: int64 [I, 2], height and width in pixels,
+    0 where the annotations do not tell; category_ids: int64 [K], ascending, COCO's (with gaps); classes: K names. Of
+    each box: annotation_ids int64 [G]; images int64 [G], categories int64 [G]: indices into image_ids and category_ids;
+    boxes float64 [G, 4]; areas float64 [G], the annotation's own `area` (of the segment, not of the box); crowd bool
+    [G]: a region with uncounted objects, which is neither to be found nor wrong to find.
     """
 
     image_ids: Ints

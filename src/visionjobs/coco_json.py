@@ -32,7 +32,9 @@ def read_annotations(data: bytes, source: str) -> Truth:
         return Truth(
             image_ids=image_ids,
             paths=tuple(str(image["file_name"]) for image in images),
-            image_sizes=np.array([[image["height"], image["width"]] for image in images], np.int64).reshape(-1, 2),
+            image_sizes=np.array(
+                [[image.get("height", 0), image.get("width", 0)] for image in images], np.int64
+            ).reshape(-1, 2),
             category_ids=category_ids,
             classes=tuple(str(category["name"]) for category in categories),
             annotation_ids=_ids(annotations, "annotations", source),
@@ -74,11 +76,11 @@ def read_results(data: bytes, source: str, truth: Truth) -> Detections:
 
 
 def write_results(truth: Truth, detections: Detections) -> bytes:
-    """COCO's format of results: boxes to a hundredth of a pixel, scores to 6 digits after the point."""
+    """COCO's format of results: boxes to a thousandth of a pixel, scores to 6 digits after the point."""
     rows = zip(
         truth.image_ids[detections.images].tolist(),
         truth.category_ids[detections.categories].tolist(),
-        detections.boxes.round(2).tolist(),
+        detections.boxes.round(3).tolist(),
         detections.scores.round(6).tolist(),
         strict=True,
     )
@@ -131,10 +133,9 @@ def _indices(entries: list[Any], key: str, ids: Ints, what: str, source: str) ->
 
 
 def _boxes(entries: list[Any], source: str, what: str) -> Floats:
-    boxes = np.array([item["bbox"] for item in entries], np.float64).reshape(len(entries), -1)
-    if len(entries) and boxes.shape[1] != 4:
+    if not all(len(item["bbox"]) == 4 for item in entries):
         raise ValueError("a bbox needs 4 numbers")
-    boxes = boxes.reshape(-1, 4)
+    boxes = np.array([item["bbox"] for item in entries], np.float64).reshape(-1, 4)
     wrong = np.flatnonzero(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
     if len(wrong):
         raise UserError(
