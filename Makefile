@@ -81,7 +81,7 @@ predict: need-RUN need-IMAGES $(INSTALLED)  ## label images with a finished run:
 export: need-RUN $(INSTALLED)  ## write a finished run's model as FORMAT=onnx (if not given) or torchscript: RUN=id
 	@$(BIN)/visionjobs export '$(RUN)' --format '$(or $(FORMAT),onnx)'
 
-bench: $(INSTALLED)  ## measure side by side, about 35 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
+bench: $(INSTALLED)  ## measure side by side, about 45 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
 clean:  ## delete caches and build outputs; .venv and the storage folder stay

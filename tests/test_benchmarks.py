@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks import detection_evaluation
 from benchmarks.__main__ import app
 from benchmarks.measure import Comparison, Goal, alternate
 from benchmarks.photos import draw_photos, enlarge, first_of_each_class
@@ -25,9 +27,26 @@ MACHINE = {"cpu": "CPU", "cpus": 2, "memory_gib": 24.0, "gpu": "none", "torch": 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Test data of our own: 80 drawn photos where the real ones are looked for."""
+    """Test data of our own: 80 drawn photos, and boxes of 20 images, where the real ones are looked for."""
     folder = tmp_path_factory.mktemp("data")
     draw_photos(folder / "animals10" / "train", 80)
+    annotations = [
+        {
+            "id": 1 + n,
+            "image_id": n % 20,
+            "category_id": n % 3,
+            "bbox": [5 * (n % 40), 100, 20 + n, 30],
+            "area": 600 + n,
+        }
+        for n in range(60)
+    ]
+    boxes = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(20)],
+        "categories": [{"id": n, "name": f"class {n}"} for n in range(3)],
+        "annotations": annotations,
+    }
+    (folder / detection_evaluation.FILE).parent.mkdir()
+    (folder / detection_evaluation.FILE).write_text(json.dumps(boxes))
     return folder
 
 
@@ -59,6 +78,8 @@ def read(path: Path) -> list[dict[str, str]]:
          "round side images seconds ms_per_image peak_mib peak_anonymous_mib"),
         ("e", "colour_decoding", {"table", "dictionary"}, 1, 1,
          "round side labels seconds ms_per_label labels_per_second"),
+        ("f", "detection_evaluation", {"visionjobs", "pycocotools"}, 1, 2,
+         "detections floor round side seconds peak_mib ap"),
     ],
 )  # fmt: skip
 def test_runs_at_toy_size(
@@ -83,18 +104,21 @@ def test_runs_at_toy_size(
     assert "host" not in read(tmp_path / "machine.csv")[0]
 
 
-def test_without_photos_input_speed_is_skipped_and_says_so(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(("letter", "name"), [("b", "input_speed"), ("f", "detection_evaluation")])
+def test_without_the_data_a_benchmark_is_skipped_and_says_so(
+    tmp_path: Path, monkeypatch, letter: str, name: str
+) -> None:
     monkeypatch.setenv("VISIONJOBS_TEST_DATA", str(tmp_path / "none"))
-    result = CliRunner().invoke(app, ["--only", "b", "--quick", "--to", str(tmp_path)])
+    result = CliRunner().invoke(app, ["--only", letter, "--quick", "--to", str(tmp_path)])
     assert result.exit_code == 0
-    assert not (tmp_path / "input_speed.csv").exists()
+    assert not (tmp_path / f"{name}.csv").exists()
     assert not (tmp_path / "summary.csv").exists()
 
 
 def test_unknown_benchmark_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--only", "a,x", "--to", str(tmp_path / "out")])
     assert isinstance(result.exception, UserError)
-    assert "no benchmark x; expected some of a,b,c,d,e" in str(result.exception)
+    assert "no benchmark x; expected some of a,b,c,d,e,f" in str(result.exception)
     assert not (tmp_path / "out").exists()
 
 
