@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from visionjobs.boxes import Detections, floor_key, of_size
-from visionjobs.coco_json import read_annotations, read_results, write_results
+from visionjobs.coco_json import read_annotations, read_results, write_annotations, write_results
 from visionjobs.errors import UserError
 
 
@@ -127,6 +127,24 @@ def test_results_are_written_as_they_are_read() -> None:
     assert again.scores.tolist() == [0.123457, 1]
     assert again.boxes[1].tolist() == [0, 0, 10, 20]
     assert len(read_results(write_results(truth, found.above(2)), "results.json", truth)) == 0
+
+
+def test_annotations_are_written_as_they_are_read() -> None:
+    truth = read(annotations())
+    again = read_annotations(write_annotations(truth), "annotations.json")
+    assert (again.paths, again.classes) == (truth.paths, truth.classes)
+    for field in (
+        "image_ids",
+        "image_sizes",
+        "category_ids",
+        "annotation_ids",
+        "images",
+        "categories",
+        "boxes",
+        "areas",
+    ):
+        assert getattr(again, field).tolist() == getattr(truth, field).tolist()
+    assert again.crowd.tolist() == truth.crowd.tolist()
 
 
 def test_sizes_are_coco_s_and_share_no_box() -> None:

@@ -10,6 +10,10 @@ import numpy as np
 from visionjobs.boxes import Detections, Floats, Ints, Truth
 from visionjobs.errors import UserError
 
+RESULTS = "predictions/coco_predictions.json"
+ANNOTATIONS = "predictions/annotations.json"
+"""Where a run keeps the boxes that it found, above its lowest floor, and the true ones that they are measured by."""
+
 
 def read_annotations(data: bytes, source: str) -> Truth:
     """The contents of an annotation file. Raises UserError naming `source` and the entry that is wrong.
@@ -89,6 +93,29 @@ def write_results(truth: Truth, detections: Detections) -> bytes:
         for image, category, box, score in rows
     )
     return ("[" + ",\n".join(entries) + "]\n").encode()
+
+
+def write_annotations(truth: Truth) -> bytes:
+    """COCO's format of instances, as `read_annotations` reads it: boxes only, without segments and captions."""
+    images = zip(truth.image_ids.tolist(), truth.paths, truth.image_sizes.tolist(), strict=True)
+    boxes = zip(
+        truth.annotation_ids.tolist(), truth.image_ids[truth.images].tolist(),
+        truth.category_ids[truth.categories].tolist(), truth.boxes.tolist(), truth.areas.tolist(),
+        truth.crowd.astype(int).tolist(), strict=True,
+    )  # fmt: skip
+    names = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+    content = {
+        "images": [
+            {"id": number, "file_name": path, "height": height, "width": width}
+            for number, path, (height, width) in images
+        ],
+        "annotations": [dict(zip(names, values, strict=True)) for values in boxes],
+        "categories": [
+            {"id": number, "name": name}
+            for number, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
+        ],
+    }
+    return json.dumps(content, indent=0).encode()
 
 
 def _parsed(data: bytes, source: str) -> Any:

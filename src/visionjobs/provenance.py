@@ -14,7 +14,7 @@ import psutil
 
 from visionjobs import __version__
 
-LIBRARIES = ("torch", "torchvision", "ray", "kornia", "numpy", "pillow")
+LIBRARIES = ("torch", "torchvision", "ray", "kornia", "numpy", "pillow", "ultralytics-opencv-headless", "onnxruntime")
 
 
 def code_version() -> dict[str, str | None]:

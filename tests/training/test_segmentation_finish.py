@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix, jaccard_score
-from tiny import finish, start_attempt
+from tiny import ending, finish, start_attempt
 from tiny_masks import CLASSES, SIZES, masks_root, masks_spec
 
 from visionjobs import mask_predictions, scenes
@@ -38,7 +38,7 @@ def run(masks: Store) -> Run:
     """One epoch, with everything switched on that a run may have."""
     sets = ("model.name=deeplabv3_mobilenet_v3_large", "train.epochs=1", "train.checkpoint.unit=epochs",
             "data.augment=camvid", "train.ignore=[tree]", "train.schedule=cosine")  # fmt: skip
-    spec = driver.pin_inputs(masks, masks_spec(*sets))
+    spec = driver.pin_inputs(masks, masks_spec(*sets), ending(masks).cache)
     return finish(masks, start_attempt(masks, spec), spec)
 
 

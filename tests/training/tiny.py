@@ -94,7 +94,7 @@ def finish(root: Store, attempt: Attempt, spec: JobSpec) -> Run:
 
 def finished_run(root: Store, *sets: str) -> Run:
     """A new run of the tiny job, finished."""
-    spec = driver.pin_inputs(root, tiny_spec(*sets))
+    spec = driver.pin_inputs(root, tiny_spec(*sets), ending(root).cache)
     return finish(root, start_attempt(root, spec), spec)
 
 

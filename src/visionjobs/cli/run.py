@@ -17,7 +17,7 @@ from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences, is_changeable
 from visionjobs.storage import Store, open_store
 
-SAMPLES = {"classification": "wildlife", "segmentation": "camvid"}
+SAMPLES = {"classification": "wildlife", "segmentation": "camvid", "detection": "coco"}
 """Task -> the layout whose sample stands in for the job's dataset."""
 
 
@@ -119,7 +119,7 @@ def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None,
 
     with RunView(err) as view:
         try:
-            pinned = spec if existing else pin_inputs(root, spec)
+            pinned = spec if existing else pin_inputs(root, spec, settings.cache)
             return train_run(settings, root, pinned, existing, view.watcher(), notes)
         except KeyboardInterrupt:
             how = f" Continue with: visionjobs run {job} --run {view.run_id}" if view.run_id else ""

@@ -154,7 +154,7 @@ class WandbMirror:
                 self.close()
                 return
             self._go_offline(problem)
-        if history:
+        if history or final:  # a run that trains nothing has no history
             self._write_offline(Rows([content.epoch_row(row) for row in history]), end, fence)
             self._complete = summary is not None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from visionjobs.cluster.local import connect
-from visionjobs.data.cache import fetch
+from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
@@ -32,10 +32,11 @@ from visionjobs.training.worker_main import Outcome, Work
 log = logging.getLogger(__name__)
 
 
-def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
+def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
     """The spec with what its names mean today: the dataset's version, a local weights file's full path and sha256.
 
-    Raises UserError where one of them is missing.
+    Of a detection job always the sha256: what is evaluated must be what was checked. cache: of this node.
+    Raises UserError where one of them is missing, or is a pickle that the job does not trust.
     """
     manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
     data = spec.data.model_copy(update={"version": manifest.version})
@@ -44,6 +45,11 @@ def pin_inputs(root: Store, spec: JobSpec) -> JobSpec:
     if source is not None and source.kind == "local" and Path(source.origin).is_file():
         sha256 = model.sha256 or sha256_of(Path(source.origin))
         model = model.model_copy(update={"weights": source.origin, "sha256": sha256})
+    if spec.task == "detection" and (path := locate_weights(spec, root, cache)) is not None:
+        from visionjobs.models.yolo_weights import check_trusted
+
+        check_trusted(spec, path)
+        model = model.model_copy(update={"sha256": sha256_of(path)})
     return spec.model_copy(update={"data": data, "model": model})
 
 
@@ -61,7 +67,7 @@ def train_run(
     check_mode(spec, api_key)
     conditional = root.probe()
     dataset = find_dataset(root, spec.data.name, spec.data.version)
-    warnings = _check_inputs(settings, root, spec, run, dataset, watcher)
+    warnings, local = _check_inputs(settings, root, spec, run, dataset, watcher)
     if not conditional:
         warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
     watcher.stage("starting Ray")
@@ -90,14 +96,15 @@ def train_run(
         with closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
             _record_start(attempt, spec, warnings, notes)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
-            _to_the_end(attempt, spec, partial(train_on_ray, work, share, attempt, spec), watcher, ending)
+            train = partial(_work_on_ray, work, share, attempt, spec, local, watcher)
+            _to_the_end(attempt, spec, train, watcher, ending)
     return run
 
 
 def _check_inputs(
     settings: Settings, root: Store, spec: JobSpec, run: Run | None, dataset: DatasetRef, watcher: Watcher
-) -> list[str]:
-    """Dataset and weights, before anything is made. Returns warnings."""
+) -> tuple[list[str], LocalDataset]:
+    """Dataset and weights, before anything is made. Returns warnings, and the dataset on this node."""
     warnings: list[str] = []
     check_dataset(spec, dataset.manifest)
     checkpoints = list_checkpoints(run) if run else []
@@ -106,8 +113,18 @@ def _check_inputs(
     if not checkpoints:  # else the weights are in the checkpoint
         locate_weights(spec, root, settings.cache)
     # Into this node's cache, where the workers of a local Ray find it: here there is someone to show progress to.
-    fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
-    return warnings
+    transfer = watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes)
+    return warnings, fetch(dataset, settings.cache, transfer)
+
+
+def _work_on_ray(
+    work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, watcher: Watcher
+) -> Outcome:
+    if spec.task == "detection":
+        from visionjobs.training.detect import detect_on_ray
+
+        return detect_on_ray(work, share, attempt, spec, dataset, watcher.warn)
+    return train_on_ray(work, share, attempt, spec)
 
 
 def _to_the_end(
@@ -141,6 +158,13 @@ def check_may_start(run: Run | None, spec: JobSpec) -> None:
     record = run.record()
     if record.get("state") == "failed":
         raise FinalError(f"run {run.id} failed for good and is not tried again: {record.get('message')}")
+    if (run.spec().train.epochs == 0) != (spec.train.epochs == 0):
+        raise UserError(
+            f"train.epochs: run {run.id} was started with {run.spec().train.epochs}: one that trains nothing stays so; "
+            "start a new run"
+        )
+    if record.get("state") == "complete" and not spec.train.epochs:
+        raise UserError(f"run {run.id} is complete: it evaluated its weights as they are; start a new run")
     if record.get("state") == "complete" and spec.train.epochs <= record.get("epochs", 0):
         raise UserError(
             f"run {run.id} is complete after {record['epochs']} epochs; to train it further, raise the epochs: "

@@ -18,7 +18,8 @@ from visionjobs.models.trained import Trained
 from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary, read_kept
-from visionjobs.runs import now
+from visionjobs.runs import Run, now
+from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes, Store
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
@@ -30,11 +31,13 @@ from visionjobs.training.worker import Worker
 
 @dataclass(frozen=True)
 class Told:
-    """Who is told how far it is: of a transfer, of samples (this many more of so many), and of what follows."""
+    """Who is told how far it is: of a transfer, of samples (this many more of so many), of what follows; and of what is
+    worth a warning."""
 
     transfer: Callable[[str, int], OnBytes]
     samples: Callable[[int, int], None]
     stage: OnStage
+    warn: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,28 @@ class Evaluation:
     own: bool
 
 
-def choose_dataset(root: Store, trained: Trained, data: str | None, version: str | None) -> DatasetRef:
+def choose_dataset(root: Store, spec: JobSpec, data: str | None, version: str | None) -> DatasetRef:
     """The run's own dataset in its own version, or the one asked for. Raises UserError where there is none."""
-    own = trained.spec.data
+    own = spec.data
     if data in (None, own.name):
         return find_dataset(root, own.name, version or own.version)
     return find_dataset(root, str(data), version or "newest")
+
+
+def place(run: Run, spec: JobSpec, ref: DatasetRef, split: str) -> tuple[Store, bool]:
+    """Where an evaluation of the run goes, and whether it is of the very samples that the run ended with.
+
+    Raises UserError for a split that the dataset does not have.
+    """
+    manifest = ref.manifest
+    if split not in (*manifest.counts, ALL):
+        known = (*manifest.counts, ALL)
+        raise UserError(
+            f"--split {split}: {manifest.name} {manifest.version} has {', '.join(known)}.{nearest(split, known)}"
+        )
+    own = (manifest.name, manifest.version) == (spec.data.name, spec.data.version)
+    name = split if own else f"{manifest.name}-{manifest.version}-{split}"
+    return run.store.at("evaluations", name), own and split == manifest.measured_split
 
 
 def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, told: Told) -> Evaluation:
@@ -61,20 +80,16 @@ def evaluate_run(trained: Trained, ref: DatasetRef, split: str, cache: Path, tol
     Raises UserError for a split that is not there, a dataset for another task, and classes that the run does not know.
     """
     _check_task(trained, ref.manifest)
-    if split not in (*ref.manifest.counts, ALL):
-        known = (*ref.manifest.counts, ALL)
-        where = f"{ref.manifest.name} {ref.manifest.version}"
-        raise UserError(f"--split {split}: {where} has {', '.join(known)}.{nearest(split, known)}")
+    run, spec = trained.run, trained.spec
+    store, measured = place(run, spec, ref, split)
     local = fetch(ref, cache, told.transfer(f"dataset {ref.manifest.name}", ref.manifest.bytes))
     samples = in_classes_of(trained.classes, local, split)
     completed = _measure(trained, samples, split, told)
-    own = (ref.manifest.name, ref.manifest.version) == (trained.dataset.name, trained.dataset.version)
-    measured = own and split == trained.dataset.measured_split
-    name = split if own else f"{ref.manifest.name}-{ref.manifest.version}-{split}"
-    store = trained.run.store.at("evaluations", name)
     told.stage("the report")
-    _write(store, trained, ref, split, completed, measured)
-    return Evaluation(store, completed.metrics, measured)
+    evaluation = Evaluation(store, completed.metrics, measured)
+    described = described_in_classes_of(trained.dataset, ref.manifest)
+    write_evaluation(evaluation, run, spec, described, split, completed)
+    return evaluation
 
 
 def _check_task(trained: Trained, manifest: Manifest) -> None:
@@ -130,19 +145,21 @@ def _measure(trained: Trained, samples: Split, split: str, told: Told) -> Comple
     return task.complete(Ended(trained.dataset, split, samples, metrics, kept), told.stage)
 
 
-def _write(store: Store, trained: Trained, ref: DatasetRef, split: str, completed: Completed, own: bool) -> None:
-    """metrics.json last: a folder without one is no evaluation. own: of the samples that published figures are of."""
-    run, spec = trained.run, trained.spec
+def write_evaluation(
+    evaluation: Evaluation, run: Run, spec: JobSpec, described: Manifest, split: str, completed: Completed
+) -> None:
+    """metrics.json last: a folder without one is no evaluation. described: the dataset, in the run's classes."""
+    store = evaluation.store
     metrics = metrics_file(run, spec, split, completed) | {
-        "data": {"name": ref.manifest.name, "version": ref.manifest.version},
+        "data": {"name": described.name, "version": described.version},
         "evaluated": now(),
     }
     found = load_summary(run)
     summary = replace(
         found,
-        spec=found.spec if own else {**found.spec, "published": {}},
+        spec=found.spec if evaluation.own else {**found.spec, "published": {}},  # those are of other samples
         metrics=metrics,
-        dataset=described_in_classes_of(trained.dataset, ref.manifest).model_dump(mode="json"),
+        dataset=described.model_dump(mode="json"),
         **read_kept(spec.task, split, completed.files.get, store.address),
     )
     store.delete(["metrics.json"])  # an earlier evaluation's

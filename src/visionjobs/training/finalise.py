@@ -26,7 +26,8 @@ from visionjobs.storage import Store
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.tracking.mirror import Mirror
-from visionjobs.training.checkpoint import decode_state, load_newest
+from visionjobs.training.box_parts import delete_parts
+from visionjobs.training.checkpoint import CheckpointInfo, decode_state, load_newest
 from visionjobs.training.outputs import read_outputs
 from visionjobs.training.worker_main import Outcome
 
@@ -51,25 +52,16 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     Raises VisionjobsError where the last checkpoint is damaged: metrics and weights must be of the same step.
     """
     run = final.run
-    newest = load_newest(run, ending.warn)
-    if newest is None or newest[0].step != outcome.step:
-        raise VisionjobsError(
-            f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
-        )
-    attempt = run.store.at("attempts", f"{final.number - 1:04}")
+    checkpoint = _last_checkpoint(run, outcome, ending) if spec.train.epochs else None
     dataset = fetch(find_dataset(ending.root, spec.data.name, spec.data.version), ending.cache)
-    completed = _complete(spec, dataset, attempt, outcome, ending.stage)
+    completed = _complete(final, spec, dataset, outcome, checkpoint, ending)
     for key, data in completed.files.items():
         final.write_shared(key, data)
     metrics = metrics_file(run, spec, dataset.manifest.measured_split, completed)
     final.write_shared("metrics.json", json.dumps(metrics, indent=1, allow_nan=False))
-    weights = _weights(newest[1])
-    final.write_shared(f"weights/{spec.name}.pth", weights)
+    weights = None if checkpoint is None else _write_weights(final, spec, checkpoint)
     record = final.update_record(
-        finished=now(),
-        outcome="complete",
-        weights={"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
-        **account(run, ending.mirror.warnings),
+        finished=now(), outcome="complete", weights=weights, **account(run, ending.mirror.warnings)
     )
     ending.stage("the report")
     summary = load_summary(run)
@@ -85,17 +77,35 @@ def tidy_up(run: Run) -> None:
     """Delete what the workers handed over. Best effort: the run is complete, and `prune` finds what is left."""
     try:
         run.store.delete([f"attempts/{claim.number:04}/{OUTPUTS}" for claim in run.claims()])
+        delete_parts(run)
     except VisionjobsError as error:
         log.warning("run %s is complete; its temporary files could not be deleted: %s", run.id, error)
 
 
-def _complete(spec: JobSpec, dataset: LocalDataset, attempt: Store, outcome: Outcome, stage: OnStage) -> Completed:
-    groups = read_outputs(attempt)
+def _last_checkpoint(run: Run, outcome: Outcome, ending: Ending) -> tuple[CheckpointInfo, bytes]:
+    newest = load_newest(run, ending.warn)
+    if newest is None or newest[0].step != outcome.step:
+        raise VisionjobsError(
+            f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
+        )
+    return newest
+
+
+def _complete(
+    final: Attempt, spec: JobSpec, dataset: LocalDataset, outcome: Outcome,
+    checkpoint: tuple[CheckpointInfo, bytes] | None, ending: Ending,
+) -> Completed:  # fmt: skip
+    if spec.task == "detection":
+        from visionjobs.training.detect import complete_boxes
+
+        sha256 = checkpoint[0].sha256 if checkpoint else spec.model.sha256 or ""
+        return complete_boxes(final.run, spec, dataset, sha256, ending.stage)
+    groups = read_outputs(final.run.store.at("attempts", f"{final.number - 1:04}"))
     kept, manifest = groups.pop("kept"), dataset.manifest
     split = manifest.measured_split
     samples, train = dataset.split(split), dataset.split("train")
     ended = Ended(manifest, split, samples, outcome.metrics or {}, kept, train, features=groups)
-    return make_task(spec, manifest).complete(ended, stage)
+    return make_task(spec, manifest).complete(ended, ending.stage)
 
 
 def metrics_file(run: Run, spec: JobSpec, split: str, completed: Completed) -> dict[str, Any]:
@@ -138,9 +148,17 @@ def _seconds(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
-def _weights(checkpoint: bytes) -> bytes:
-    """The state dict of a checkpoint, contiguous, as `torch.load(weights_only=True)` reads it."""
-    state = decode_state(checkpoint)["model"]
-    buffer = io.BytesIO()
-    torch.save({name: tensor.contiguous() for name, tensor in state.items()}, buffer)
-    return buffer.getvalue()
+def _write_weights(final: Attempt, spec: JobSpec, checkpoint: tuple[CheckpointInfo, bytes]) -> dict[str, Any]:
+    """`weights/<job>.pth`: the checkpoint's state dict, contiguous, as `torch.load(weights_only=True)` reads it; of a
+    detector with the YAML of its layers and the names of its classes. Returns what the record says of it."""
+    if spec.task == "detection":
+        from visionjobs.models.yolo import weights_file
+
+        weights = weights_file(checkpoint[1])
+    else:
+        state = decode_state(checkpoint[1])["model"]
+        buffer = io.BytesIO()
+        torch.save({name: tensor.contiguous() for name, tensor in state.items()}, buffer)
+        weights = buffer.getvalue()
+    final.write_shared(f"weights/{spec.name}.pth", weights)
+    return {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}

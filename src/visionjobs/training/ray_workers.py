@@ -124,6 +124,10 @@ def _in_ray_worker(config: dict[str, Any]) -> dict[str, Any]:
         from ray.train.torch import get_device
 
         torch.cuda.set_device(get_device())
+    if config["spec"]["task"] == "detection":
+        from visionjobs.training.finetune import finetune_main
+
+        return finetune_main(config)
     return worker_main(config)
 
 

@@ -157,12 +157,25 @@ def check_dataset(spec: JobSpec, manifest: Manifest) -> None:
         images for name, images in manifest.counts["train"].items() if name not in spec.train.ignore
     ):
         raise UserError("train.ignore: names every class that the training images hold: nothing is left to learn")
+    for split in _needed_splits(spec, manifest):
+        if not manifest.split_sizes.get(split):
+            raise UserError(
+                f"data.name: the dataset {manifest.name} has no images in a split {split}, which this job needs; "
+                f"it has {', '.join(manifest.split_sizes)}"
+            )
+    if not spec.train.epochs:
+        return
     available = manifest.split_sizes["train"] * (1 + spec.data.copies)
     if available < spec.train.batch:
         raise UserError(
             f"train.batch: {spec.train.batch} is more than the {available} training samples that dataset "
             f"{spec.data.name} gives in an epoch; lower it, or import more images"
         )
+
+
+def _needed_splits(spec: JobSpec, manifest: Manifest) -> set[str]:
+    measured = manifest.measured_split
+    return {"train", "val", measured} if spec.train.epochs else {measured}
 
 
 def _open_splits(spec: JobSpec, dataset: LocalDataset, worker: Worker) -> tuple[Images, Images]:

@@ -1,0 +1,87 @@
+"""An attempt of a detection run: fine-tune where there are epochs, then predict the measured split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from visionjobs.boxes import Truth
+from visionjobs.data.cache import LocalDataset
+from visionjobs.data.coco_dataset import open_boxes
+from visionjobs.errors import VisionjobsError
+from visionjobs.inference.class_map import class_map
+from visionjobs.runs import Attempt, Run
+from visionjobs.spec import JobSpec
+from visionjobs.tasks import detection
+from visionjobs.tasks.base import Completed, OnStage
+from visionjobs.training.box_parts import in_truth_classes, read_parts
+from visionjobs.training.checkpoint import load_newest
+from visionjobs.training.predict_on_ray import predict_on_ray
+from visionjobs.training.predictor import PredictWork
+from visionjobs.training.ray_workers import Share, train_on_ray
+from visionjobs.training.worker_main import Outcome, Work
+
+
+def detect_on_ray(
+    work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, warn: Callable[[str], None]
+) -> Outcome:
+    """Train and predict under Ray, each from where it was. The boxes are in the attempts' parts (box_parts.py).
+
+    Needs `ray.init` before. Raises VisionjobsErrors; one of a worker's comes back in the Outcome.
+    """
+    outcome = train_on_ray(work, share, attempt, spec) if spec.train.epochs else Outcome()
+    if outcome.error is not None:
+        return outcome
+    split = open_boxes(dataset, dataset.manifest.measured_split)
+    asked = predict_work(work, spec, attempt.run, split.name, outcome.step, warn)
+    predict_on_ray(asked, share, attempt, len(split), lambda classes: _told_of_classes(classes, split.truth))
+    return outcome
+
+
+def predict_work(
+    work: Work, spec: JobSpec, run: Run, split: str, step: int, warn: Callable[[str], None]
+) -> PredictWork:
+    """What the predictors are told. step: the last one of the training.
+
+    Raises VisionjobsError where its checkpoint is damaged.
+    """
+    checkpoint, sha256 = None, spec.model.sha256 or ""
+    if spec.train.epochs:
+        newest = load_newest(run, warn)
+        if newest is None or newest[0].step != step:
+            raise VisionjobsError(
+                f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
+            )
+        checkpoint, sha256 = newest[0].key, newest[0].sha256
+    return PredictWork(
+        storage=work.storage,
+        endpoint=work.endpoint,
+        cache=work.cache,
+        run_id=work.run_id,
+        spec=work.spec,
+        split=split,
+        checkpoint=checkpoint,
+        sha256=sha256,
+        threads=work.threads,
+        use_gpu=work.use_gpu,
+    )
+
+
+def complete_boxes(run: Run, spec: JobSpec, dataset: LocalDataset, sha256: str, on_stage: OnStage) -> Completed:
+    """Evaluate the boxes that the weights with this sha256 found. Raises VisionjobsError where some are missing."""
+    split = open_boxes(dataset, dataset.manifest.measured_split)
+    part = read_parts(run, sha256)
+    if part is None or len(part.done) != len(split):
+        known = 0 if part is None else len(part.done)
+        raise VisionjobsError(
+            f"run {run.id}: {known} of {len(split)} images are predicted; continue the run to predict the others"
+        )
+    numbers = class_map(tuple(part.classes.tolist()), split.truth.classes)
+    found = in_truth_classes(part, numbers)
+    return detection.complete(split.truth, found, spec.detect.floors, split, on_stage)
+
+
+def _told_of_classes(classes: tuple[str, ...], truth: Truth) -> list[str]:
+    """What either side lacks. Raises UserError where they have nothing in common."""
+    warnings: list[str] = []
+    class_map(classes, truth.classes, warnings.append)
+    return warnings

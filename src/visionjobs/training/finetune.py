@@ -1,0 +1,204 @@
+"""What one worker process does for a detection job: ultralytics' trainer under the contract of worker_main.py.
+
+The moving average (EMA) of the weights in the last checkpoint is what the run ends with; it is evaluated afterwards
+(training/detect.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from visionjobs.data.cache import fetch
+from visionjobs.data.catalog import find_dataset
+from visionjobs.data.manifest import Manifest
+from visionjobs.data.yolo_layout import write_yolo
+from visionjobs.errors import VisionjobsError
+from visionjobs.jobfile import build_spec
+from visionjobs.models.precision import resolve_precision
+from visionjobs.models.ultralytics_env import quiet_ultralytics
+from visionjobs.models.weights import locate_weights
+from visionjobs.models.yolo import build_yolo, load_yolo
+from visionjobs.models.yolo_weights import check_trusted, load_detection_state
+from visionjobs.runs import Attempt, Run
+from visionjobs.spec import JobSpec
+from visionjobs.storage import open_store
+from visionjobs.training.checkpoint import decode_state, load_newest
+from visionjobs.training.finetune_args import check_finetune, trainer_arguments
+from visionjobs.training.recorder import Recorder
+from visionjobs.training.setup import check_dataset
+from visionjobs.training.worker import Worker
+from visionjobs.training.worker_main import Outcome, Work, out_of_memory
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import DetectionModel
+
+    from visionjobs.training.finetune_trainer import FineTuner
+
+
+@dataclass
+class _Prepared:
+    """What a worker has before it meets the others. state: the newest checkpoint's bytes, on the main worker; layout:
+    the folder with the dataset in YOLO's layout; left_out: keys that initial weights did not fit."""
+
+    spec: JobSpec
+    attempt: Attempt
+    manifest: Manifest
+    layout: Path
+    model: DetectionModel
+    state: bytes | None
+    warnings: list[str]
+    left_out: int
+
+
+def finetune_main(config: dict[str, Any]) -> dict[str, Any]:
+    """Entry point of a worker: a `Work` as a dict -> an `Outcome` as a dict, its metrics None.
+
+    Errors are returned or raised as by worker_main.
+    """
+    work = Work(**config)
+    torch.set_num_threads(work.threads)
+    worker = Worker.current(work.use_gpu)
+    try:
+        return asdict(_work(work, worker))
+    except VisionjobsError as error:
+        return asdict(Outcome(error=str(error), exit_status=error.exit_status))
+
+
+def _work(work: Work, worker: Worker) -> Outcome:
+    prepared: _Prepared | None = None
+    error: VisionjobsError | None = None
+    try:
+        prepared = _prepare(work, worker)
+    except VisionjobsError as problem:
+        error = problem
+    error = worker.first_error(error)
+    if error is not None or prepared is None:
+        raise error or VisionjobsError("a worker could not be prepared")
+    with tempfile.TemporaryDirectory(prefix="visionjobs-") as scratch:
+        return _train(work, worker, prepared, Path(scratch))
+
+
+def _prepare(work: Work, worker: Worker) -> _Prepared:
+    """All that can fail for one worker alone: no collectives in here.
+
+    Weights and checkpoint are read by the main worker only: the others receive its state.
+    """
+    root = open_store(work.storage, work.endpoint)
+    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
+    spec = build_spec(work.spec, f"run {work.run_id}")
+    attempt.check_not_superseded()
+    cache = Path(work.cache)
+    reference = find_dataset(root, spec.data.name, spec.data.version)
+    check_dataset(spec, reference.manifest)
+    check_finetune(spec, reference.manifest, work.use_gpu)
+    layout = write_yolo(fetch(reference, cache), cache / "yolo").parent
+    warnings: list[str] = []
+    newest = load_newest(attempt.run, warnings.append) if worker.is_main else None
+    weights = locate_weights(spec, root, cache) if worker.is_main and newest is None else None
+    model, left_out = _model(spec, len(reference.manifest.classes), weights)
+    state = newest[1] if newest else None
+    return _Prepared(spec, attempt, reference.manifest, layout, model, state, warnings, len(left_out))
+
+
+def _model(spec: JobSpec, num_classes: int, weights: Path | None) -> tuple[DetectionModel, list[str]]:
+    """Built from train.seed, filled from `weights`; and the keys of the head that did not fit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(spec.train.seed)
+        model = build_yolo(spec.model.name, num_classes)
+    if weights is None:
+        return model, []
+    check_trusted(spec, weights)
+    return model, load_yolo(model, load_detection_state(weights).state, str(weights))
+
+
+def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path) -> Outcome:
+    state = worker.broadcast_bytes(prepared.state)
+    prepared.state = None
+    trainer = _trainer(work, worker, prepared, scratch, None if state is None else decode_state(state))
+    first_epoch = trainer.state["epoch"] + 1 if trainer.state else 0
+    facts = _facts(trainer, prepared)
+    steps_per_epoch = facts["samples_per_epoch"] // prepared.spec.train.batch
+    total = prepared.spec.train.epochs * steps_per_epoch
+    problem: VisionjobsError | None = None
+    if worker.is_main:
+        try:
+            trainer.recorder = _recorder(work, prepared, facts, first_epoch, steps_per_epoch)
+        except VisionjobsError as error:
+            problem = error
+    problem = worker.first_error(problem)
+    if problem is not None:
+        raise problem
+    try:
+        if first_epoch < prepared.spec.train.epochs:  # else all that an earlier attempt lacked was its evaluation
+            trainer.train()
+    except torch.OutOfMemoryError as exhausted:
+        if worker.world > 1:  # the others wait in a collective: only Ray can end them
+            raise
+        raise out_of_memory(exhausted) from exhausted
+    finally:
+        if trainer.recorder:
+            trainer.recorder.close()
+    return Outcome(step=total, facts=facts)
+
+
+def _trainer(work: Work, worker: Worker, prepared: _Prepared, scratch: Path, state: dict[str, Any] | None) -> FineTuner:
+    quiet_ultralytics()
+    from visionjobs.training.finetune_trainer import FineTuner, take_place
+
+    take_place(worker)
+    spec, manifest = prepared.spec, prepared.manifest
+    precision = resolve_precision(spec.train.precision, worker.device)
+    return FineTuner(
+        trainer_arguments(spec, device=worker.device, precision=precision, threads=work.threads, scratch=scratch),
+        worker=worker,
+        precision=precision,
+        model=prepared.model,
+        folders={split: str(prepared.layout / "images" / split) for split in ("train", "val")},
+        names=manifest.classes,
+        images=manifest.split_sizes,
+        every=spec.train.checkpoint.every,
+        state=state,
+    )
+
+
+def _recorder(
+    work: Work, prepared: _Prepared, facts: dict[str, Any], first_epoch: int, steps_per_epoch: int
+) -> Recorder:
+    step = first_epoch * steps_per_epoch
+    plan = {
+        "epochs": prepared.spec.train.epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "batch": prepared.spec.train.batch,
+        "step": step,
+        "epoch": first_epoch,
+        "resumed_from_step": step or None,
+        "warnings": prepared.warnings,
+        "facts": facts,
+    }
+    return Recorder(prepared.attempt, Path(work.cache) / "checkpoints", plan, first_epoch)
+
+
+def _facts(trainer: FineTuner, prepared: _Prepared) -> dict[str, Any]:
+    """What the record says of how this worker trained."""
+    import ultralytics
+
+    worker, args = trainer.worker, trainer.args
+    samples = prepared.manifest.split_sizes["train"]
+    return {
+        "precision": trainer.precision,
+        "device": torch.cuda.get_device_name(worker.device) if worker.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "world": worker.world,
+        "samples_per_epoch": samples,
+        "dropped_per_epoch": samples % prepared.spec.train.batch,
+        "trainer": f"ultralytics {ultralytics.__version__}",
+        "warmup_epochs": args.warmup_epochs,
+        "nominal_batch": args.nbs,
+        "close_mosaic": args.close_mosaic,
+        "head_tensors_left_out": prepared.left_out,
+    }

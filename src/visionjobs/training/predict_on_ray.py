@@ -1,0 +1,133 @@
+"""Prediction by Ray Data: the images stream through a pool of detectors, one a GPU or a share of the CPUs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from visionjobs.arrays import pack_fields, unpack_fields
+from visionjobs.boxes import Ints
+from visionjobs.errors import VisionjobsError, error_from, first_line
+from visionjobs.runs import Attempt, now, read_progress
+from visionjobs.training.box_parts import BoxPart, read_parts, write_part
+from visionjobs.training.predictor import Predictor, PredictWork
+from visionjobs.training.ray_workers import Share
+
+BLOCK_BATCHES = {"cpu": 1, "gpu": 8}
+"""A piece of work is so many batches: what is done again where a prediction is interrupted."""
+
+OnClasses = Callable[[tuple[str, ...]], list[str]]
+"""Told the model's classes before anything is stored: warnings, or a UserError that refuses them."""
+
+
+class PredictingActor:
+    """A Predictor in a process of Ray Data's. An error that a person can act on is returned, not raised: Ray would only
+    wrap it, and try again."""
+
+    def __init__(self, work: PredictWork) -> None:
+        self._work = work
+        self._predictor: Predictor | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One row a block: the part as bytes, or the error and its exit status as JSON."""
+        try:
+            if self._predictor is None:
+                self._predictor = Predictor(self._work)
+            return {"part": [pack_fields(self._predictor.predict(batch["data"]))], "error": [""]}
+        except VisionjobsError as error:
+            return {"part": [b""], "error": [json.dumps([str(error), error.exit_status])]}
+
+
+def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: int, on_classes: OnClasses) -> None:
+    """Predict what no attempt has predicted yet of `images` images; each piece is stored when it is done.
+
+    Predictors that die are started again, `limits.worker_failures` times. Needs `ray.init` before. Raises
+    VisionjobsErrors.
+    """
+    from ray.exceptions import RayError
+
+    failures = int(work.spec["limits"]["worker_failures"])
+    before = read_parts(attempt.run, work.sha256)
+    done = before.done if before else np.empty(0, np.int64)
+    todo = np.setdiff1d(np.arange(images), done)
+    progress = _Progress(attempt, images, len(done), work)
+    if before:
+        progress.warn(on_classes(tuple(before.classes.tolist())))
+    deaths = 0
+    while len(todo):
+        try:
+            for part in _stream(work, share, todo):
+                progress.warn(on_classes(tuple(part.classes.tolist())))
+                write_part(attempt, work.sha256, part)
+                progress.add(part)
+                todo = np.setdiff1d(todo, part.done)
+        except RayError as error:
+            deaths += 1
+            if deaths > failures:
+                raise VisionjobsError(
+                    f"the predictors failed more often than limits.worker_failures = {failures} allows, at last with "
+                    f"{type(error).__name__}: {first_line(error)}"
+                ) from error
+            progress.warn([f"a predictor died and was started again ({type(error).__name__}: {first_line(error)})"])
+
+
+def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data._internal.progress"):  # the one would tell of each step, the other of no bar
+        logging.getLogger(name).setLevel(logging.ERROR)
+    size = int(work.spec["detect"]["batch"]) * BLOCK_BATCHES["gpu" if share.gpus else "cpu"]
+    size = min(size, -(-len(images) // share.workers))
+    blocks = [images[start : start + size] for start in range(0, len(images), size)]
+    resources: dict[str, Any] = {"num_cpus": share.cpus} | ({"num_gpus": share.gpus} if share.gpus else {})
+    found = ray.data.from_numpy(blocks).map_batches(
+        PredictingActor,
+        fn_constructor_args=(work,),
+        compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(blocks))),
+        batch_size=None,
+        max_restarts=0,  # Ray's own restarts have no bound
+        **resources,
+    )
+    for rows in found.iter_batches(batch_size=1, prefetch_batches=0):
+        if rows["error"][0]:
+            raise error_from(*json.loads(rows["error"][0]))
+        yield unpack_fields(BoxPart, rows["part"][0], "a predictor's answer", "boxes")
+
+
+class _Progress:
+    """progress.json of a prediction, for whoever watches; at most once a second."""
+
+    def __init__(self, attempt: Attempt, total: int, done: int, work: PredictWork) -> None:
+        self._attempt, self._total, self._done, self._before = attempt, total, done, done
+        self._trained = read_progress(attempt.store) or {}  # what a training before it left stays
+        self._facts: dict[str, Any] = {"threads": work.threads}
+        self._start, self._written = time.monotonic(), 0.0
+        self._write()
+
+    def warn(self, warnings: list[str]) -> None:
+        """For the person who waits, and for the record."""
+        known = self._trained.get("warnings") or []
+        self._trained["warnings"] = list(dict.fromkeys([*known, *warnings]))
+
+    def add(self, part: BoxPart) -> None:
+        self._done += len(part.done)
+        self._facts["predicted_on"] = str(part.device)
+        if self._done == self._total or self._written == self._start or time.monotonic() - self._written >= 1.0:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        seconds = self._written - self._start
+        speed = (self._done - self._before) / seconds if self._done > self._before else None
+        entries: dict[str, Any] = {"stage": "predicting", "done": self._done, "total": self._total, "unit": "images",
+                   "images_per_second": speed and round(speed, 2), "updated": now()}  # fmt: skip
+        entries["facts"] = (self._trained.get("facts") or {}) | self._facts
+        self._attempt.write("progress.json", json.dumps(self._trained | entries))
