@@ -20,6 +20,9 @@ from visionjobs.storage import Store, open_store
 SAMPLES = {"classification": "wildlife", "segmentation": "camvid", "detection": "coco"}
 """Task -> the layout whose sample stands in for the job's dataset."""
 
+DETECTOR_SIZE = (224, 224)
+"""Height and width in pixels that detectors take the sample at, whose images keep their own sizes."""
+
 
 def run(
     job: Annotated[str, typer.Argument(help="name of a job file in jobs/, or the path of one")],
@@ -53,6 +56,7 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     if sample:
         from visionjobs.data.sample import ensure_sample
 
+        _check_weights_for_sample(spec, sets)
         with stage_progress() as on_progress:
             ensure_sample(SAMPLES[spec.task], root, on_progress)
         spec = on_sample(spec, sets)
@@ -63,13 +67,23 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     return _train(settings, root, spec, None, job, notes)
 
 
+def _check_weights_for_sample(spec: JobSpec, sets: Sequence[str]) -> None:
+    """Raises UserError where nothing is trained, and the job's own weights know none of the sample's classes."""
+    if not spec.train.epochs and not any(item.startswith("model.weights=") for item in sets):
+        raise UserError(
+            f"--sample: {spec.name} evaluates weights as they are (train.epochs is 0), and the drawn sample has other "
+            "classes than theirs. Train on it: visionjobs run yolo_finetune --sample --set model.weights=random --set "
+            "train.epochs=3; or give weights that know its classes: --set model.weights=FILE"
+        )
+
+
 def on_sample(spec: JobSpec, sets: Sequence[str]) -> JobSpec:
     """The job, with `sets` applied, on the sample of its task: at the sample's size, where the job file's is larger."""
     from visionjobs.data.catalog import SAMPLE_SUFFIX
     from visionjobs.data.layouts import LAYOUTS
 
     layout = SAMPLES[spec.task]
-    size = LAYOUTS[layout].sample_size
+    size = LAYOUTS[layout].sample_size or DETECTOR_SIZE
     smaller = all(theirs <= ours for theirs, ours in zip(size, spec.data.size, strict=True))
     update: dict[str, Any] = {"name": f"{layout}{SAMPLE_SUFFIX}", "version": "newest"}
     if smaller and not any(item.startswith("data.size=") for item in sets):

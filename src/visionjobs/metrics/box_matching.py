@@ -63,7 +63,7 @@ class Overlaps:
         COCO's IoU for crowds as large as that, is ignored. The rules of COCOeval.evaluateImg for area range "all"."""
         near = self.iou >= min(iou, 1 - 1e-10)
         candidates = np.flatnonzero(near & ~self.crowd)
-        taken = candidates[_greedy(self.detections[candidates], self.truth[candidates])]
+        taken = candidates[greedy(self.detections[candidates], self.truth[candidates])]
         number = len(self.evaluated)
         truth, found = np.full(number, -1, np.int64), np.zeros(number)
         truth[self.detections[taken]] = self.truth[taken]
@@ -114,7 +114,7 @@ def _starts(values: Ints) -> Bools:
     return starts
 
 
-def _greedy(detections: Ints, truth: Ints) -> Ints:
+def greedy(detections: Ints, truth: Ints) -> Ints:
     """Which pairs match, as indices of the pairs; they are in the order of Overlaps.
 
     All detections ask at once for the box that they like best; a box that several ask for sends away all but the most

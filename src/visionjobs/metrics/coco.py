@@ -12,6 +12,7 @@ import numpy as np
 
 from visionjobs.boxes import MAX_DETS, Detections, Floats, Truth
 from visionjobs.detection_curves import IOUS, RECALLS
+from visionjobs.metrics.box_matching import ranks
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The twelve numbers in COCOeval's order. AP: mean over IoU .50:.05:.95 of the mean over the classes with true boxes of
@@ -93,7 +94,8 @@ def _true(truth: Truth) -> list[dict[str, Any]]:
 
 def _found(detections: Detections) -> list[dict[str, Any]]:
     """Only those that COCOeval looks at: the first MAX_DETS of an image and class."""
-    detections = detections.where(_first(detections))
+    groups = detections.images * (detections.categories.max(initial=0) + 1) + detections.categories
+    detections = detections.where(ranks(groups, detections.scores) < MAX_DETS)
     rows = zip(
         detections.images.tolist(), detections.categories.tolist(), detections.boxes.tolist(),
         detections.areas.tolist(), detections.scores.tolist(), strict=True,
@@ -103,16 +105,3 @@ def _found(detections: Detections) -> list[dict[str, Any]]:
          "iscrowd": 0}
         for number, (image, category, box, area, score) in enumerate(rows, 1)
     ]  # fmt: skip
-
-
-def _first(detections: Detections) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The MAX_DETS most confident of each image and class, of equal ones the first; in the order that they came in."""
-    order = np.lexsort((-detections.scores, detections.categories, detections.images))
-    images, categories = detections.images[order], detections.categories[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (images[1:] != images[:-1]) | (categories[1:] != categories[:-1])
-    starts = np.flatnonzero(new)
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    chosen = np.zeros(len(order), np.bool_)
-    chosen[order[rank < MAX_DETS]] = True
-    return chosen

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionjobs.boxes import MAX_DETS, SIZES, Bools, Detections, Ints, Truth, of_size
-from visionjobs.metrics.box_matching import _greedy, ranks
+from visionjobs.metrics.box_matching import greedy, ranks
 from visionjobs.metrics.tide_ap import Points, oracles
 from visionjobs.metrics.tide_pairs import Pairs, near_pairs
 
@@ -157,7 +157,7 @@ def _faults(pairs: Pairs, categories: Ints, number: int) -> _Faults:
     """
     well, bad = pairs.iou >= RIGHT, (pairs.iou >= BACKGROUND) & (pairs.iou <= RIGHT)
     candidates = np.flatnonzero(well & pairs.same)
-    taken = candidates[_greedy(pairs.detections[candidates], pairs.truth[candidates])]
+    taken = candidates[greedy(pairs.detections[candidates], pairs.truth[candidates])]
     used, usable = np.zeros((2, len(categories)), np.bool_)
     used[pairs.truth[taken]] = True
     elsewhere, own = pairs.first(well & ~pairs.same), pairs.first(pairs.same)

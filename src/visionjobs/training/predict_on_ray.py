@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,6 +79,7 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
 
 def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -88,14 +90,16 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
     size = min(size, -(-len(images) // share.workers))
     blocks = [images[start : start + size] for start in range(0, len(images), size)]
     resources: dict[str, Any] = {"num_cpus": share.cpus} | ({"num_gpus": share.gpus} if share.gpus else {})
-    found = ray.data.from_numpy(blocks).map_batches(
-        PredictingActor,
-        fn_constructor_args=(work,),
-        compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(blocks))),
-        batch_size=None,
-        max_restarts=0,  # Ray's own restarts have no bound
-        **resources,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts, from Ray 2.64 on
+        found = ray.data.from_numpy(blocks).map_batches(
+            PredictingActor,
+            fn_constructor_args=(work,),
+            compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(blocks))),
+            batch_size=None,
+            max_restarts=0,  # Ray's own restarts have no bound
+            **resources,
+        )
     for rows in found.iter_batches(batch_size=1, prefetch_batches=0):
         if rows["error"][0]:
             raise error_from(*json.loads(rows["error"][0]))
