@@ -137,7 +137,7 @@ def test_other_classes_are_told(visionjobs: Run, tmp_path: Path) -> None:
         (("import", "wildlife", "RAW", "--name", "No Good"), 2, "expected lower-case letters"),
         (("import", "wildlife", "RAW", "--size", "8", "8"), 2, "16"),
         (("import", "wildlife", "RAW", "--size", "32", "9999"), 2, "16 to 4096"),
-        (("sample", "camvit"), 2, 'expected one of: wildlife, camvid. Did you mean "camvid"?'),
+        (("sample", "camvit"), 2, 'expected one of: wildlife, camvid, coco. Did you mean "camvid"?'),
         (("import", "camvid", "RAW"), 2, "expected train/ train_labels/"),
         (("import", "camvid", "RAW", "--seed", "0"), 2, "--seed 0: the raw files of camvid say which split"),
         (("show", "camvid"), 2, "visionjobs data import camvid SOURCE"),

@@ -88,7 +88,7 @@ def test_runs_that_cannot_stand_side_by_side(project: Project, visionjobs: Calla
     assert "their split is not the same: val and train" in refused(first, second)
     project.second.store.write("metrics.json", json.dumps(metrics))
     change_spec(project, "data", version="0123456789abcdef")
-    assert "tiny version 0123456789abcdef. Instead: train both jobs on the same version" in refused(first, second)
+    assert "tiny version 0123456789abcdef. Instead: run both jobs on the same version" in refused(first, second)
     change_spec(project, "data", name="zoo")
     assert "and zoo version" in refused(first, second)
     assert not (project.folder / "storage" / "compare").exists()

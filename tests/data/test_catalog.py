@@ -85,8 +85,10 @@ def test_a_name_cannot_lead_out_of_the_storage(root: Store, name: str) -> None:
         ("wildlife-sample", "visionjobs data sample wildlife"),
         ("camvid", "visionjobs data import camvid SOURCE"),
         ("camvid-sample", "visionjobs data sample camvid"),
-        ("mine", "visionjobs data import wildlife|camvid SOURCE --name mine"),
-        ("mine-sample", "visionjobs data import wildlife|camvid SOURCE --name mine-sample"),
+        ("coco", "visionjobs data import coco SOURCE [--download]"),
+        ("coco-sample", "visionjobs data sample coco"),
+        ("mine", "visionjobs data import wildlife|camvid|coco SOURCE --name mine"),
+        ("mine-sample", "visionjobs data import wildlife|camvid|coco SOURCE --name mine-sample"),
     ],
 )
 def test_supply_command(name: str, command: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from camvid_files import usual
+from coco_files import coco, picture_of
 from import_helpers import contents, jpeg, raw_files, write_files
 from s3_servers import S3Server
 from test_source import as_zip
@@ -15,6 +16,8 @@ from test_source import as_zip
 from visionjobs.data.cache import fetch
 from visionjobs.data.camvid import import_camvid
 from visionjobs.data.catalog import find_dataset, list_datasets
+from visionjobs.data.coco import import_coco
+from visionjobs.data.coco_dataset import open_boxes
 from visionjobs.data.manifest import MANIFEST
 from visionjobs.data.wildlife import import_wildlife
 from visionjobs.errors import FinalError, StorageError, UserError
@@ -63,6 +66,30 @@ def test_round_trip_of_images_and_masks(bucket: Store, tmp_path: Path) -> None:
         one, other = dataset.split(split), local.split(split)
         np.testing.assert_array_equal(one.read_all(), other.read_all())
         np.testing.assert_array_equal(one.read_masks(np.arange(images)), other.read_masks(np.arange(images)))
+
+
+def test_round_trip_of_files_and_boxes(bucket: Store, tmp_path: Path) -> None:
+    here = import_coco(str(write_files(tmp_path / "raw", coco())), "apes", open_store(str(tmp_path / "s")))
+    for path, data in coco().items():
+        bucket.at("raw").write(path, data)
+    there = import_coco(bucket.at("raw").address, "apes", bucket)
+    assert there.manifest.version == here.manifest.version
+    assert contents(there.store) == contents(here.store)
+    counted: list[int] = []
+    opened = open_boxes(fetch(find_dataset(bucket, "apes"), tmp_path / "cache", counted.append), "val")
+    assert sum(counted) >= there.manifest.bytes
+    assert [opened.encoded(number) for number in range(3)] == [picture_of("val", number) for number in range(3)]
+    assert len(opened.truth) == 5
+
+
+def test_an_interrupted_import_of_boxes_leaves_nothing_in_the_bucket(bucket: Store, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("Packing", 7):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_coco(str(write_files(tmp_path / "raw", coco())), "apes", bucket, shard_bytes=1, on_progress=interrupt)
+    assert bucket.entries() == []
 
 
 def test_an_interrupted_import_of_masks_leaves_nothing_in_the_bucket(bucket: Store, tmp_path: Path) -> None:

@@ -17,15 +17,16 @@ from visionjobs.inference.contact_sheet import (
     MARGIN,
     PER_SHEET,
     SHEETS,
+    TEXT,
     THUMBNAIL,
     ContactSheets,
     Thumbnail,
     _fitted,
-    _font,
     _percent,
     sheet,
     thumbnail_pixels,
 )
+from visionjobs.inference.text_font import font
 
 
 def thumbnail(predicted: str = "fox", label: str | None = None, size: tuple[int, int] = (40, 30)) -> Thumbnail:
@@ -89,11 +90,11 @@ def test_a_thumbnail_has_the_shape_of_the_image(width: int, height: int) -> None
 
 
 def test_long_and_odd_names_fit(tmp_path: Path) -> None:
-    font: ImageFont.FreeTypeFont = _font(bold=True)
+    letters: ImageFont.FreeTypeFont = font(TEXT, bold=True)
     for name in ("W" * 300, "амурский леопард и ещё много слов подряд", "熊" * 40, "two\nlines", ""):
         text = _fitted(name, CELL, "  93%", bold=True)
         assert text.endswith("  93%")
-        assert font.getlength(text) <= CELL
+        assert letters.getlength(text) <= CELL
         assert "\n" not in text
     assert _fitted("amur_leopard", CELL, "  93%", bold=True) == "amur_leopard  93%"
 

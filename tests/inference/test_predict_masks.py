@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from visionjobs.data.loader import IMAGENET_MEAN, IMAGENET_STD
 from visionjobs.errors import UserError
-from visionjobs.inference import predict_masks
+from visionjobs.inference import picture_files
 from visionjobs.inference.predict import predict_images
 from visionjobs.inference.prediction_files import NOT_FINITE, Tally
 from visionjobs.inference.reading import find_images
@@ -168,7 +168,7 @@ def test_an_image_that_changes_meanwhile_is_rejected(
 
 
 def test_images_too_long_for_jpeg(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict_masks, "LONGEST_JPEG", 31)
+    monkeypatch.setattr(picture_files, "LONGEST_JPEG", 31)
     predict(trained, tmp_path / "out", photo(tmp_path / "street.png"))
     with Image.open(tmp_path / "out/overlays/street.png") as over:
         assert over.size == (32, 24)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from visionjobs.report.build import build_report
 from visionjobs.report.html import render
-from visionjobs.report.page import Figure, Page, Section
+from visionjobs.report.page import Cell, Figure, Page, Section, Table
 from visionjobs.report.summary import RunSummary
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -71,3 +71,9 @@ def figures_of(section: Section | None) -> list[Figure]:
 
 def page_with(section: Section | None) -> Page:
     return Page("one section", (), (), () if section is None else (section,))
+
+
+def row_of(section: Section | None, table: str, first: str) -> tuple[Cell, ...]:
+    """A row of a table with what stands below its cells."""
+    tables = [block for block in section.blocks if isinstance(block, Table)] if section else []
+    return next(row for found in tables if found.name == table for row in found.rows if row[0].text == first)

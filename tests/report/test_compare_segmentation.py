@@ -14,7 +14,8 @@ from scene_summaries import CLASSES, scene_run
 from visionjobs.errors import UserError
 from visionjobs.metrics.image_bootstrap import paired_miou_difference
 from visionjobs.report.compare import build_comparison
-from visionjobs.report.compare_mask_pairs import MaskPair, compare_masks
+from visionjobs.report.compare_image_pairs import ImagePair
+from visionjobs.report.compare_mask_pairs import compare_masks
 from visionjobs.report.reproduce_page import metric_of
 from visionjobs.report.summary import RunSummary
 from visionjobs.scenes import image_ious
@@ -75,7 +76,7 @@ def test_a_run_does_not_differ_from_itself(runs: list[RunSummary]) -> None:
     [((0.01, 0.2), True), ((-0.2, -0.01), True), ((-0.1, 0.1), False), ((0.0, 0.1), False), (None, False)],
 )
 def test_a_difference_is_one_where_the_interval_leaves_out_0(ends: tuple[float, float] | None, differs: bool) -> None:
-    assert MaskPair(0, 1, 0.1, (1, 0, 0), ends, ends, 0.95).differs is differs
+    assert ImagePair(0, 1, 0.1, (1, 0, 0), ends, ends, 0.95).differs is differs
 
 
 def test_the_page(runs: list[RunSummary]) -> None:

@@ -6,18 +6,21 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from detection_summaries import detection_run
 from page_text import PageText
 from scene_summaries import scene_run
 
-from visionjobs.jobfile import parse_job
+from visionjobs.jobfile import find_job, load_job, parse_job
 from visionjobs.report.reproduce import build_reproduction, differing, table_rows
 from visionjobs.report.reproduce_page import Reproduced, metric_of
 from visionjobs.report.summary import RunSummary
 from visionjobs.spec import flatten
 
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
 MakeRun = Callable[..., RunSummary]
 CREATED = "2026-05-05T08:00:00+00:00"
 PUBLISHED = {
@@ -35,6 +38,16 @@ published: {accuracy: {value: 0.8, source: a table}}
 
 def flat(*sets: str) -> dict[str, Any]:
     return flatten(parse_job(JOB, "resnet.yaml", "resnet", sets).model_dump(mode="json"))
+
+
+def published_of(job: str) -> dict[str, dict[str, Any]]:
+    """What the project's own job file publishes."""
+    return load_job(find_job(job, JOBS)).model_dump(mode="json")["published"]
+
+
+def detection_with(published: dict[str, dict[str, Any]], **parts: Any) -> RunSummary:
+    run = detection_run(**parts)
+    return replace(run, spec=dict(run.spec) | {"published": published})
 
 
 def page_of(results: Sequence[Reproduced]) -> PageText:
@@ -156,19 +169,53 @@ def test_metrics_are_defined_once(results: list[Reproduced]) -> None:
     assert text.count("Accuracy: Share of the samples whose most probable class is the true one.") == 1
 
 
-def test_another_task_adds_rows_by_its_keys_alone(make_run: MakeRun) -> None:
-    metrics = {
-        "task": "detection", "split": "val",
-        "metrics": {"floors": {"0.25": {"coco": {"AP": 0.31, "AP50": None}}}, "intervals": {}},
-    }  # fmt: skip
-    published = {f"floors.0.25.coco.{name}": {"value": 0.3, "source": "part 2"} for name in ("AP", "AP50")}
-    dataset = {"name": "coco", "version": "77", "counts": {"val": {"cat": 30, "dog": 12}, "train": {"cat": 1}}}
-    run = make_run(job="yolo", metrics=metrics, dataset=dataset)
-    found, missing = table_rows([Reproduced("yolo", "detection", published, run)])
-    assert (found.ours, found.samples, found.dataset, found.interval) == (0.31, 42, "coco", None)
-    assert found.difference == pytest.approx(0.01)
-    assert missing.ours is None
-    assert page_of([Reproduced("yolo", "detection", published, run)]).row("yolo: floors.0.25.coco.AP")[3] == "+0.0100"
+def test_detection_has_titles_digits_and_directions() -> None:
+    run = detection_with(published_of("yolo"))
+    rows = table_rows([Reproduced("yolo", "detection", run.published, run)])
+    assert [row.metric for row in rows] == list(run.published)
+    ours = {row.metric: row for row in rows}
+    for key, row in ours.items():
+        assert (row.ours, row.samples, row.epochs, row.interval) == (run.value(key), 12, 0, None), key
+        assert row.title != key, "every published figure is a known metric"
+        metric = metric_of("detection", key)
+        assert metric.higher_is_better == any(name in key for name in (".coco.", "ap50")), key
+        assert row.digits == (2 if ".tide." in key else 4), key
+    page = page_of([Reproduced("yolo", "detection", run.published, run)])
+    miss, ap = ours["floors.0.25.tide.small.Miss"], ours["floors.0.25.coco.AP"]
+    shown = page.row(f"yolo: {miss.title}")
+    assert shown[1:3] == ["36.31", f"{miss.ours:.2f}"]
+    assert shown[3] == f"{miss.ours - 36.31:+.2f} {'better' if miss.ours < 36.31 else 'worse'}"
+    assert page.row(f"yolo: {ap.title}")[1:3] == ["0.4800", f"{ap.ours:.4f}"]
+    assert "with those that it names" in page.text
+
+
+def test_points_have_a_figure_of_their_own(results: list[Reproduced]) -> None:
+    run = detection_with(published_of("yolo"))
+    both = [results[0], Reproduced("yolo", "detection", run.published, run)]
+    files = build_reproduction(both, CREATED)
+    assert {name for name in files if name.endswith(".png")} == {"figures/published_and_ours.png", "figures/points.png"}
+    assert "as diamonds, in points" in page_of(both).text
+    assert "figures/points.png" not in build_reproduction(results, CREATED)
+
+
+def test_the_largest_difference_weighs_points_and_shares_alike() -> None:
+    published = {key: {"value": value, "source": "part 1"} for key, value in
+                 {"floors.0.25.tide.all.Miss": 21.65, "floors.0.25.coco.AP": 0.48}.items()}  # fmt: skip
+    run = detection_with(published)
+    values = dict(run.values["floors"]["0.25"]) | {"tide": {"all": {"Miss": 26.65}}, "coco": {"AP": 0.38}}
+    run = replace(run, metrics=dict(run.metrics) | {"metrics": {"images": 12, "floors": {"0.25": values}}})
+    page = page_of([Reproduced("yolo", "detection", published, run)])
+    assert page.tiles["Largest difference"] == "-0.1000"
+
+
+def test_metrics_of_any_floor_have_titles() -> None:
+    published = {"floors.0.5.coco.AP": {"value": 0.3, "source": "part 2"}}
+    run = detection_with(published, floors=(0.5,))
+    (row,) = table_rows([Reproduced("yolo", "detection", published, run)])
+    assert (row.ours, row.title) == (run.value("floors.0.5.coco.AP"), "AP, at 0.5")
+    assert metric_of("detection", "floors.0.001.tide.all.Miss").title.endswith("at 0.001")
+    assert metric_of("detection", "floors.0.001.tide.all.Mess") is None
+    assert metric_of("detection", "AP") is None
 
 
 def test_nothing_at_all(results: list[Reproduced]) -> None:

@@ -10,10 +10,19 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from wandb.proto.wandb_internal_pb2 import Record
+
+from visionjobs.report.summary import RunSummary
+from visionjobs.runs import create_run, dump_rows
+from visionjobs.spec import JobSpec
+from visionjobs.storage import open_store
+from visionjobs.tracking.mirror import open_mirror
 
 HEADER = struct.pack("<4sH", b":W&B", 0xBEE1)
 HEADER_BYTES = 7
@@ -48,6 +57,31 @@ class OfflineRun:
     def file(self, path: str) -> Path:
         """A file that history or summary point to."""
         return self.folder / "files" / path
+
+    def table(self, key: str) -> list[list[Any]]:
+        """A table's columns, then its rows."""
+        described = json.loads(self.file(str(self.media[f"{key}.path"])).read_text())
+        return [described["columns"], *described["data"]]
+
+    def images(self, key: str) -> list[np.ndarray]:
+        """The pixels of a key's pictures."""
+        return [np.array(Image.open(self.file(name))) for name in self.media[f"{key}.filenames"]]
+
+
+def written_offline(folder: Path, summary: RunSummary) -> OfflineRun:
+    """What the end of such a run leaves in its folder."""
+    spec = JobSpec.model_validate(summary.spec)
+    run = create_run(open_store(str(folder)), spec, json.dumps(summary.dataset))
+    attempt = run.claim("attempt", {"gpus": 0})
+    attempt.store.write("metrics.jsonl", dump_rows(summary.history))
+    warnings: list[str] = []
+    mirror = open_mirror(run, spec, None, warnings.append)
+    mirror.rows(run.history())
+    mirror.finish(replace(summary, run=run.id), "complete", lambda: None)
+    mirror.close()
+    assert not warnings
+    (written,) = Path(run.store.address, "wandb").iterdir()
+    return OfflineRun(written)
 
 
 def _items(items: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""One worker of several, started by tiny_finetune.tune_in_processes: joins the others, fine-tunes, notes what it saw.
+"""One worker of several: fine-tunes and notes what it saw. Started by tiny_finetune.tune_in_processes (it joins the
+others first), or imported in a worker of Ray Train.
 
 Notes: outcome; files: epoch -> names of the images that it trained on, in order; local, reduced: the gradients of the
 first step, of its own batch alone and as the optimiser got them; validated: names of the images in its
@@ -19,6 +20,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from visionjobs.models.ultralytics_env import quiet_ultralytics
+from visionjobs.training.finetune import finetune_main
+
 
 def only_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook. It cannot be switched off, nor be caught by who opens the connection."""
@@ -32,28 +36,22 @@ def only_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
             os._exit(97)
 
 
-sys.addaudithook(only_this_machine)
-
-from visionjobs.models.ultralytics_env import quiet_ultralytics  # noqa: E402
-
-quiet_ultralytics()
-
-from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
-
-from visionjobs.training.finetune import finetune_main  # noqa: E402
-from visionjobs.training.finetune_trainer import FineTuner  # noqa: E402
-
-
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def watch(seen: dict[str, Any], die_at: int, last: bool) -> None:
-    """Note what the trainer does, without changing it."""
+def watched(work: dict[str, Any], die_at: int = 0) -> dict[str, Any]:
+    """Fine-tune, noting what the trainer does without changing it. At step `die_at` the process kills itself."""
+    quiet_ultralytics()
+    from ultralytics.utils.torch_utils import unwrap_model
+
+    from visionjobs.training.finetune_trainer import FineTuner
+
+    seen: dict[str, Any] = {"files": {}}
     preprocess, step, validate = FineTuner.preprocess_batch, FineTuner.optimizer_step, FineTuner.validate
 
-    def noting(self: FineTuner, batch: dict[str, Any]) -> dict[str, Any]:
-        if die_at and last and self.step == die_at:
+    def noting(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        if die_at and self.step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         seen["files"].setdefault(self.epoch, []).extend(Path(file).name for file in batch["im_file"])
         batch = preprocess(self, batch)
@@ -63,29 +61,36 @@ def watch(seen: dict[str, Any], die_at: int, last: bool) -> None:
             seen["local"] = gradients(alone)
         return batch
 
-    def noting_step(self: FineTuner) -> None:
+    def noting_step(self: Any) -> None:
         if "reduced" not in seen:
             seen["reduced"] = gradients(unwrap_model(self.model))
         step(self)
 
-    def noting_validation(self: FineTuner) -> tuple[Any, Any]:
+    def noting_validation(self: Any) -> tuple[Any, Any]:
         loader = self.test_loader
         seen["validated"] = [Path(loader.dataset.im_files[index]).name for index in loader.sampler]
         return validate(self)
 
     FineTuner.preprocess_batch, FineTuner.optimizer_step = noting, noting_step
     FineTuner.validate = noting_validation
+    seen["outcome"] = finetune_main(work)
+    return seen
+
+
+def in_ray_worker(config: dict[str, Any]) -> None:
+    """config: work, and the folder to which each worker's notes go."""
+    torch.save(watched(config["work"]), Path(config["folder"]) / f"{dist.get_rank()}.pt")
 
 
 def main() -> None:
+    sys.addaudithook(only_this_machine)
     work, rank, world, meeting, die_at, notes = json.loads(sys.argv[1]), *map(str, sys.argv[2:])
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
-    seen: dict[str, Any] = {"files": {}}
-    watch(seen, int(die_at), int(rank) == int(world) - 1)
-    seen["outcome"] = finetune_main(work)
-    torch.save(seen, notes)
+    last = int(rank) == int(world) - 1
+    torch.save(watched(work, int(die_at) if last else 0), notes)
     dist.destroy_process_group()
     os._exit(0)  # as in worker_process.py
 
 
-main()
+if __name__ == "__main__":
+    main()

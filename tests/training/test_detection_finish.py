@@ -124,6 +124,7 @@ def test_evaluated_on_all_images_of_the_dataset(run: Run, boxes: Store) -> None:
     ("sets", "expected"),
     [
         (["data.name=masks"], "no dataset"),
+        (["model.name=yolov8"], r'model\.name: there is no detector "yolov8"; expected one of yolov8n, '),
         (["model.weights=/nowhere/yolo.pth"], "is missing"),
         (["model.weights=yolov8s.pt"], "are for yolov8s, and model.name is yolov8n"),
     ],

@@ -13,7 +13,7 @@ from tiny_finetune import COLOURS, finetune_spec, newest_state, rectangles_root,
 
 from visionjobs.models.ultralytics_env import quiet_ultralytics
 from visionjobs.models.yolo import build_yolo, weights_file, yolo_state
-from visionjobs.runs import Attempt
+from visionjobs.runs import Attempt, read_progress
 from visionjobs.storage import Store
 from visionjobs.training.checkpoint import list_checkpoints, load_newest
 
@@ -202,7 +202,8 @@ def test_frozen_backbone_stays_and_a_new_head_is_told(boxes: Store, tmp_path: Pa
     attempt = start_attempt(boxes, spec)
     outcome = tune_here(boxes, attempt, spec)
     assert outcome.error is None
-    assert outcome.facts["head_tensors_left_out"] > 0
+    (warning,) = read_progress(attempt.store)["warnings"]
+    assert "are of 80 classes, and the dataset has 3" in warning
     trained = newest_state(attempt.run)["raw"]
     frozen = {key for key, value in initial.state_dict().items() if key.split(".")[1] in map(str, range(10))}
     assert all(torch.equal(trained[key], initial.state_dict()[key]) for key in frozen)
@@ -224,3 +225,13 @@ def test_what_cannot_work_is_told(boxes: Store, sets: tuple[str, ...], message: 
     outcome = tune_here(boxes, start_attempt(boxes, spec), spec)
     assert outcome.exit_status == 2
     assert message in outcome.error
+
+
+def test_images_that_ultralytics_leaves_out_are_told(tmp_path: Path) -> None:
+    root, spec = rectangles_root(tmp_path), finetune_spec()
+    assert tune_here(root, start_attempt(root, spec), spec).error is None
+    (image,) = Path(f"{root.address}-cache").rglob("images/train/*05.png")
+    image.write_bytes(image.read_bytes()[:100])
+    outcome = tune_here(root, start_attempt(root, spec), spec)
+    assert outcome.exit_status == 3
+    assert f"takes 23 of the 24 images of train, and leaves out such as {image.name}" in outcome.error

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from tiny import assert_same_bits, start_attempt
-from tiny_finetune import finetune_spec, newest_state, rectangles_root, tune_in_processes
+from tiny_finetune import assert_trained_together, finetune_spec, newest_state, rectangles_root, tune_in_processes
 
 from visionjobs.storage import Store
 
@@ -20,30 +19,7 @@ def test_two_workers_share_the_samples_and_their_gradients(boxes: Store) -> None
     spec = finetune_spec("resources.workers=2", "train.epochs=2", "data.augment=yolo")
     attempt = start_attempt(boxes, spec)
     first, second = tune_in_processes(boxes, attempt, spec, 2)
-    assert first["outcome"] == second["outcome"]
-    assert (first["outcome"]["error"], first["outcome"]["step"], first["outcome"]["facts"]["world"]) == (None, 6, 2)
-
-    everything = {f"{number:012}.png" for number in range(24)}
-    for epoch in (0, 1):
-        ours, theirs = first["files"][epoch], second["files"][epoch]
-        assert len(ours) == len(theirs) == 12
-        assert set(ours).isdisjoint(theirs)
-        assert set(ours) | set(theirs) == everything
-    assert first["files"][0] != first["files"][1]
-
-    reduced, other = first["reduced"], second["reduced"]
-    assert_same_bits(reduced, other)
-    locals_ = [first["local"], second["local"]]
-    key = "model.0.conv.weight"
-    for local in locals_:
-        assert not torch.allclose(reduced[key], local[key], rtol=0.1)
-    # The loss is a sum over the images, so that the workers' gradients are to be added, each once.
-    for name, gradient in reduced.items():
-        expected = locals_[0][name] + locals_[1][name]
-        assert torch.allclose(gradient, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())), name
-
-    validated = [*first["validated"], *second["validated"]]
-    assert sorted(validated) == [f"{number:012}.png" for number in range(7)]
+    assert_trained_together(first, second)
     row = attempt.run.history()[-1]
     assert row["step"] == 6
     assert row["val_map"] is not None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tiny import pytest_fail, work_for
+from tiny import assert_same_bits, pytest_fail, work_for
 
 from visionjobs.data.coco import import_coco
 from visionjobs.jobfile import build_spec, with_sets
@@ -117,3 +117,31 @@ def newest_state(run: Run) -> dict[str, Any]:
     found = load_newest(run, pytest_fail)
     assert found is not None
     return decode_state(found[1])
+
+
+def assert_trained_together(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """What two workers noted in 2 epochs of 24 images: they shared the samples, and had one gradient."""
+    assert first["outcome"] == second["outcome"]
+    assert (first["outcome"]["error"], first["outcome"]["step"], first["outcome"]["facts"]["world"]) == (None, 6, 2)
+
+    everything = {f"{number:012}.png" for number in range(24)}
+    for epoch in (0, 1):
+        ours, theirs = first["files"][epoch], second["files"][epoch]
+        assert len(ours) == len(theirs) == 12
+        assert set(ours).isdisjoint(theirs)
+        assert set(ours) | set(theirs) == everything
+    assert first["files"][0] != first["files"][1]
+
+    reduced, other = first["reduced"], second["reduced"]
+    assert_same_bits(reduced, other)
+    locals_ = [first["local"], second["local"]]
+    key = "model.0.conv.weight"
+    for local in locals_:
+        assert not torch.allclose(reduced[key], local[key], rtol=0.1)
+    # The loss is a sum over the images, so that the workers' gradients are to be added, each once.
+    for name, gradient in reduced.items():
+        expected = locals_[0][name] + locals_[1][name]
+        assert torch.allclose(gradient, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())), name
+
+    validated = [*first["validated"], *second["validated"]]
+    assert sorted(validated) == [f"{number:012}.png" for number in range(7)]

@@ -30,6 +30,7 @@ def compare(
     """
     from visionjobs.report.compare import NUMBERS, PAGE, build_comparison, check_ids
     from visionjobs.report.load import load_summary
+    from visionjobs.report.run_boxes import with_boxes
 
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
@@ -37,7 +38,7 @@ def compare(
     runs = [open_run(root, run_id) for run_id in run_ids]
     default = f"compare/{datetime.now(UTC):%Y%m%d-%H%M%S}-{run_ids[0]}-{secrets.token_hex(2)}"
     store = output_store(root, default, out_folder, PAGE)
-    files = build_comparison([load_summary(run) for run in runs], now())
+    files = build_comparison([with_boxes(run, load_summary(run)) for run in runs], now())
     err.print(_table(json.loads(files[NUMBERS])))
     replace_page(store, files, PAGE)
     tell_page(store, PAGE)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from visionjobs.cli.console import err, out, print_warning
+from visionjobs.cli.describe_boxes import describe_detector, detector_table
 from visionjobs.data.camvid_classes import CAMVID
 from visionjobs.errors import VisionjobsError
 from visionjobs.jobfile import dump_spec, find_job, load_job
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from visionjobs.data.catalog import DatasetRef
 
-ASSUMED_CLASSES = {"classification": 10, "segmentation": len(CAMVID)}
+ASSUMED_CLASSES = {"classification": 10, "segmentation": len(CAMVID), "detection": 80}
 """By task, where there is no dataset."""
 
 
@@ -31,7 +32,8 @@ def describe(
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")] = False,
 ) -> None:
-    """Show a job with all its defaults, the size of its model, its FLOPs, receptive field and memory."""
+    """Show a job with all its defaults, the size of its model and its FLOPs; but for detection also its receptive field
+    and memory."""
     settings = Settings.from_env()
     spec = load_job(find_job(job, settings.jobs), sets or [])
     with err.status("Measuring the model"):
@@ -40,6 +42,9 @@ def describe(
         out.print_json(json.dumps(description))
         return
     err.print(dump_spec(spec), soft_wrap=True, markup=False)
+    if spec.task == "detection":
+        err.print(detector_table(description, _weights_text(description["spec"], description["weights"])))
+        return
     err.print(_table(description))
     if description["aspp"]:
         err.print(_aspp_table(description["aspp"]))
@@ -47,6 +52,18 @@ def describe(
 
 def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
     """Plain values: counts, FLOPs (a multiply-add is 2), pixels and bytes."""
+    dataset = _find_dataset(spec, root)
+    classes = len(dataset.manifest.classes) if dataset else ASSUMED_CLASSES[spec.task]
+    common = {
+        "spec": spec.model_dump(mode="json"),
+        "dataset": dataset.address if dataset else None,
+        "classes": classes,
+        "weights": _weights(spec, root),
+    }
+    return common | (describe_detector(spec, classes) if spec.task == "detection" else _costs(spec, dataset, classes))
+
+
+def _costs(spec: JobSpec, dataset: DatasetRef | None, classes: int) -> dict[str, Any]:
     import torch
 
     from visionjobs.models import build_model
@@ -54,8 +71,6 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
     from visionjobs.models.precision import resolve_precision
     from visionjobs.theory import model_receptive_field
 
-    dataset = _find_dataset(spec, root)
-    classes = len(dataset.manifest.classes) if dataset else ASSUMED_CLASSES[spec.task]
     height, width = spec.data.size
     precision: str = spec.train.precision
     if precision == "auto":
@@ -64,10 +79,6 @@ def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:
     model = build_model(spec, classes, weights=None)
     cost = measure(model, spec.train.batch // spec.resources.workers, (height, width), dtype)
     return {
-        "spec": spec.model_dump(mode="json"),
-        "dataset": dataset.address if dataset else None,
-        "classes": classes,
-        "weights": _weights(spec, root),
         "parameters": {"total": cost.parameters, "trainable": cost.trainable},
         "flops": {"image_forward": cost.forward_flops, "training_step": cost.step_flops * spec.resources.workers},
         "receptive_field": list(model_receptive_field(model)),

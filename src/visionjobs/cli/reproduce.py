@@ -1,4 +1,4 @@
-"""`visionjobs reproduce`: one table of all published figures and ours, training what has no finished run yet."""
+"""`visionjobs reproduce`: one table of all published figures and ours, running what has no finished run yet."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def reproduce(
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="change a key of every job: train.epochs=3 (may be repeated)")
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="train every job, whatever runs there are")] = False,
-    no_run: Annotated[bool, typer.Option("--no-run", help="train nothing: without a finished run it is n/a")] = False,
+    new: Annotated[bool, typer.Option("--new", help="run every job, whatever runs there are")] = False,
+    no_run: Annotated[bool, typer.Option("--no-run", help="run nothing: without a finished run it is n/a")] = False,
     out_folder: Annotated[
         str | None, typer.Option("--out", metavar="FOLDER", help="write here instead of into the storage")
     ] = None,
@@ -75,13 +75,13 @@ def reproduce(
     """Set the published figures of all jobs beside ours, in one table.
 
     For each job the newest finished run counts whose settings are those of the job file now; where there is none, the
-    job is trained as `visionjobs run` does. A job that fails does not stop the others, but the status is 1. Writes
+    job is run as `visionjobs run` does. A job that fails does not stop the others, but the status is 1. Writes
     reproduce.html, .csv and .json; their folder's address is the last line on stdout.
     """
     from visionjobs.report.reproduce import PAGE, build_reproduction
 
     if new and no_run:
-        raise UserError("--new and --no-run do not go together: one trains every job, the other none")
+        raise UserError("--new and --no-run do not go together: one runs every job, the other none")
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
     wanted = _wanted(jobs, settings.jobs, sets or [])
@@ -94,7 +94,7 @@ def reproduce(
     def train(job: str) -> Run | None:
         if no_run:
             return None
-        err.print(f"{job}: training it", soft_wrap=True)
+        err.print(f"{job}: running it", soft_wrap=True)
         return run_new(settings, root, job, sets or [], sample)
 
     results = [_reproduce(one, finished, train) for one in wanted]
@@ -223,9 +223,10 @@ def _table(rows: Sequence[Row]) -> Table:
 def _cells(row: Row) -> Iterator[str]:
     ends = row.interval
     yield row.job
-    yield row.metric or "n/a"
-    yield number(row.published)
-    yield number(row.ours)
-    yield "n/a" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-    yield number(row.difference, "+.4f")
+    form = f".{row.digits}f"
+    yield row.title or "n/a"
+    yield number(row.published, form)
+    yield number(row.ours, form)
+    yield "n/a" if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"
+    yield number(row.difference, f"+{form}")
     yield row.state.partition(": ")[0]

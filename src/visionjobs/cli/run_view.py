@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SCORES = {"accuracy": "accuracy", "miou": "mIoU"}
 """Of a task, that which its history has in train_<score> and val_<score>; and its name."""
 
+MAPS = {"val_map50": "mAP50", "val_map": "mAP"}
+"""What a detection task's history has instead: column -> name."""
+
 PLAIN_SECONDS = 15.0
 """Without a terminal, a line of progress at least this often."""
 
@@ -87,18 +90,25 @@ class RunView:
     def _progress(self, progress: dict[str, Any]) -> None:
         for text in progress.get("warnings", []):
             self._warn(text)
-        epochs, step = progress["epochs"], progress["step"]
         for row in progress.get("rows", []):
             if row["epoch"] not in self._epochs_shown:
                 self._epochs_shown.add(row["epoch"])
-                self._say(epoch_line(row, epochs))
-        total = epochs * progress["steps_per_epoch"]
-        description = f"epoch {min(step // progress['steps_per_epoch'] + 1, epochs)}/{epochs}"
+                self._say(epoch_line(row, progress["epochs"]))
+        if progress.get("stage") == "predicting":
+            unit, speed = progress["unit"], progress.get("images_per_second")
+            told = "" if speed is None else f", {speed:.1f} {unit}/s"
+            self._show(f"predicting {unit}", progress["done"], progress["total"], told)
+        else:
+            epochs, step, steps = progress["epochs"], progress["step"], progress["steps_per_epoch"]
+            self._show(f"epoch {min(step // steps + 1, epochs)}/{epochs}", step, epochs * steps, "", "step ")
+
+    def _show(self, what: str, done: int, total: int, after: str, unit: str = "") -> None:
+        """On the bar or, without a terminal, as a line at least every PLAIN_SECONDS."""
         if self._task is not None:
-            self._bar.update(self._task, description=description, completed=step, total=total)
+            self._bar.update(self._task, description=f"{what}{after}", completed=done, total=total)
         if not self._console.is_terminal and time.monotonic() - self._plain_at > PLAIN_SECONDS:
             self._plain_at = time.monotonic()
-            self._say(f"{description}, step {step}/{total}")
+            self._say(f"{what}, {unit}{done}/{total}{after}")
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -111,10 +121,21 @@ class RunView:
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """One epoch in one line: losses, the task's score, speed, and what held it back."""
-    key, name = next((key, name) for key, name in SCORES.items() if f"val_{key}" in row)
-    parts = (
-        f"{split} loss {number(row[f'{split}_loss'])} {name} {number(row[f'{split}_{key}'], '.3f')}"
+    key = next((key for key in SCORES if f"val_{key}" in row), None)
+    line = f"epoch {row['epoch'] + 1}/{epochs}: {_boxes(row) if key is None else _both(row, key)}"
+    line += f", {number(row['images_per_second'], '.1f')} images/s"
+    return f"{line}; {row['diagnosis']}" if row.get("diagnosis") else line
+
+
+def _both(row: dict[str, Any], key: str) -> str:
+    """Loss and score of training and validation."""
+    return ", ".join(
+        f"{split} loss {number(row[f'{split}_loss'])} {SCORES[key]} {number(row[f'{split}_{key}'], '.3f')}"
         for split in ("train", "val")
     )
-    line = f"epoch {row['epoch'] + 1}/{epochs}: {', '.join(parts)}, {row['images_per_second']:.1f} images/s"
-    return f"{line}; {row['diagnosis']}" if row.get("diagnosis") else line
+
+
+def _boxes(row: dict[str, Any]) -> str:
+    """The training loss, and ultralytics' own mAP on the validation split: it tells no validation loss."""
+    found = " ".join(f"{name} {number(row.get(key), '.3f')}" for key, name in MAPS.items())
+    return f"train loss {number(row['train_loss'])}, val {found}"

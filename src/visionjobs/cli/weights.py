@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 from rich.table import Column, Table
+from rich.text import Text
 
 from visionjobs.cli.console import byte_progress, err, out
 from visionjobs.errors import UserError, nearest
@@ -26,10 +27,14 @@ _SHA256_DIGITS = 64
 
 @app.command("pull")
 def pull_weights(
-    target: Annotated[str, typer.Argument(metavar="JOB|NAME|FILE", help="A job, one of torchvision's names, a file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="JOB|NAME|FILE", help="A job, a name that `weights list` shows, a file.")
+    ],
     sha256: Annotated[str, typer.Option(help="The sha256 that the file must have.")] = "",
 ) -> None:
-    """Put verified weights into storage: those of a job, those that torchvision publishes under a name, or a file.
+    """Put verified weights into storage: those of a job, those that are published under a name, or a file.
+
+    A detector's .pt is a pickle: it is checked and stored, but not loaded.
 
     The last line on stdout is their address, which model.weights may name.
     """
@@ -39,17 +44,15 @@ def pull_weights(
     source = _with_sha256(_source(target, settings.jobs), sha256.lower())
     with byte_progress() as progress:
         pulled = pull(source, open_store(settings.storage, settings.endpoint), lambda *what: _bar(progress, *what))
-    first, *_, last = list(pulled.state.items()) * 2
     err.print(
-        f"{'Stored' if pulled.stored else 'Already there, and whole'}: {len(pulled.state)} tensors, "
-        f"{first[0]} {list(first[1])} to {last[0]} {list(last[1])}; sha256 {pulled.sha256}"
+        Text(f"{'Stored' if pulled.stored else 'Already there, and whole'}: {pulled.content}; sha256 {pulled.sha256}")
     )
     out.print(pulled.address)
 
 
 @app.command("list")
 def list_weights() -> None:
-    """List the weights in storage, and those that torchvision publishes for the models here."""
+    """List the weights in storage, and those that torchvision and ultralytics publish for the models here."""
     from visionjobs.models.weights import FOLDER, SIDECAR, published_sources, stored_sha256
 
     settings = Settings.from_env()
@@ -71,7 +74,7 @@ def list_weights() -> None:
 
 
 def _source(target: str, jobs: Path) -> Source:
-    """A job by name or path, then one of torchvision's names, then a file."""
+    """A job by name or path, a file that is there, a published name (of torchvision's also without its class)."""
     from visionjobs.models.weights import file_source, is_file_name, job_source, published_sources
 
     known, published = job_names(jobs), published_sources()
@@ -81,18 +84,23 @@ def _source(target: str, jobs: Path) -> Source:
         if source is None:
             raise UserError(f"{spec.name}: model.weights is random: there is nothing to pull")
         return source
-    fitting = {source.file: source for name, source in published.items() if target in (name, name.partition(".")[2])}
+    if Path(target).is_file():
+        return file_source(target)
+    if target in published:
+        return published[target]
+    short = {name: name.partition("_Weights.")[2] for name in published}
+    fitting = {published[name].file: published[name] for name in published if target == short[name]}
     if len(fitting) == 1:
         return next(iter(fitting.values()))
-    if not fitting and (is_file_name(target) or Path(target).is_file()):
-        return file_source(target)
     if fitting:
-        names = [name for name in published if target == name.partition(".")[2]]
+        names = [name for name in published if target == short[name]]
         raise UserError(f'"{target}" may be any of {", ".join(names)}: name one of them, or a job')
+    if is_file_name(target):
+        return file_source(target)
     raise UserError(
-        f'"{target}" is neither a job, nor known to torchvision, nor a file. '
-        f"The jobs are: {', '.join(known) or 'none'}; torchvision's names: {', '.join(published)}."
-        f"{nearest(target, [*known, *published, *(name.partition('.')[2] for name in published)])}"
+        f'"{target}" is neither a job, nor a published name, nor a file. '
+        f"The jobs are: {', '.join(known) or 'none'}; the published names: {', '.join(published)}."
+        f"{nearest(target, [*known, *published, *short.values()])}"
     )
 
 

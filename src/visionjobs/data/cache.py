@@ -10,10 +10,11 @@ from pathlib import Path
 import filelock
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visionjobs.data.catalog import DatasetRef
-from visionjobs.data.manifest import FOLDER, INDEX, Manifest
+from visionjobs.data.manifest import FOLDER, INDEX, AnnotationFile, Manifest, Shard
 from visionjobs.data.pack import sha256_of
 from visionjobs.data.parallel import ordered_map
 from visionjobs.errors import FinalError, MissingObjectError, StorageError
@@ -84,26 +85,33 @@ class Split:
 
 
 class LocalDataset:
-    """A dataset whose verified files lie in a local folder."""
+    """A dataset whose verified files lie in a local folder. shards: memory-mapped, as pack.py tells."""
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:
         self.manifest = manifest
         self.folder = folder
         self._index = pq.read_table(folder / INDEX, use_threads=False)
-        self._shards, self._masks = (
+        self.shards, self._masks = (
             [np.load(folder / shard.file, mmap_mode="r").view(np.ndarray) for shard in shards]
             for shards in (manifest.shards, manifest.masks)
         )
 
-    def split(self, name: str) -> Split:
-        """A split of the manifest's, or "all" of them. Raises KeyError where the dataset has none of that name."""
+    def rows(self, name: str) -> pa.Table:
+        """The index's rows of a split of the manifest's, or of "all". Raises KeyError where there is none so called."""
         if name not in (*self.manifest.counts, ALL):
             raise KeyError(f"{self.manifest.name} has the splits {', '.join(self.manifest.counts)}, not {name}")
-        splits = self._index["split"].to_numpy()
-        rows = np.arange(len(splits)) if name == ALL else np.flatnonzero(splits == name)
-        column = {key: self._index[key].to_numpy()[rows].astype(np.int64) for key in ("shard", "row", "label")}
-        paths = self._index["path"].take(rows).to_pylist()
-        return Split(self._shards, column["shard"], column["row"], column["label"], paths, self._masks)
+        if name == ALL:
+            return self._index
+        return self._index.take(np.flatnonzero(self._index["split"].to_numpy() == name))
+
+    def split(self, name: str) -> Split:
+        """A split of images of one size; those of a detection dataset are opened by coco_dataset.py. Raises KeyError
+        as `rows`."""
+        rows = self.rows(name)
+        column = {key: rows[key].to_numpy().astype(np.int64) for key in ("shard", "row", "label")}
+        return Split(
+            self.shards, column["shard"], column["row"], column["label"], rows["path"].to_pylist(), self._masks
+        )
 
 
 def fetch(ref: DatasetRef, cache: Path, on_bytes: OnBytes | None = None) -> LocalDataset:
@@ -134,8 +142,8 @@ def fetch(ref: DatasetRef, cache: Path, on_bytes: OnBytes | None = None) -> Loca
 
 def _files(manifest: Manifest) -> dict[str, tuple[str, int | None]]:
     """File -> (sha256, size in bytes where it is known)."""
-    shards = (*manifest.shards, *manifest.masks)
-    files: dict[str, tuple[str, int | None]] = {shard.file: (shard.sha256, shard.bytes) for shard in shards}
+    packed: list[Shard | AnnotationFile] = [*manifest.shards, *manifest.masks, *manifest.annotations]
+    files: dict[str, tuple[str, int | None]] = {file.file: (file.sha256, file.bytes) for file in packed}
     return files | {INDEX: (manifest.index_sha256, None)}
 
 

@@ -52,7 +52,8 @@ def supply_command(name: str) -> str:
     if name.endswith(SAMPLE_SUFFIX) and layout in LAYOUTS:
         return f"visionjobs data sample {layout}"
     if name in LAYOUTS:
-        return f"visionjobs data import {name} SOURCE"
+        option = " [--download]" if LAYOUTS[name].has_download else ""
+        return f"visionjobs data import {name} SOURCE{option}"
     return f"visionjobs data import {'|'.join(LAYOUTS)} SOURCE --name {name}"
 
 

@@ -39,11 +39,28 @@ def decode(file: BinaryIO, size: tuple[int, int]) -> Decoded:
 
     Raises UnusableImageError. Call it within `quiet_pillow()`.
     """
+    with _opened(file) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        resized = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return Decoded(np.asarray(resized), upright.width, upright.height)
+
+
+def decode_stored(file: BinaryIO) -> npt.NDArray[np.uint8]:
+    """Decode and convert to RGB, uint8 [H, W, 3], at its own size and not turned, whatever EXIF says.
+
+    Raises UnusableImageError.
+    """
+    with _opened(file) as image:
+        return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    """The image, and whatever Pillow raises within the context as an UnusableImageError."""
     try:
         with Image.open(file, formats=FORMATS) as image:
             _check(image)
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-        resized = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            yield image
     except UnusableImageError:
         raise
     except UnidentifiedImageError as error:
@@ -55,7 +72,6 @@ def decode(file: BinaryIO, size: tuple[int, int]) -> Decoded:
     except Exception as error:  # fed with damaged files, Pillow's decoders raise almost anything
         text = str(error) or type(error).__name__
         raise UnusableImageError(f"{'truncated' if 'truncated' in text.lower() else 'damaged'}: {text}") from error
-    return Decoded(np.asarray(resized), upright.width, upright.height)
 
 
 @contextmanager

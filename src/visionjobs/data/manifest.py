@@ -60,8 +60,9 @@ class Manifest(_Part):
     colours that are no class's, which became Void, in the source's own size.
 
     Of a detection dataset also: annotations, one file a split; category_ids: COCO's numbers of the classes, in their
-    order; sizes, as above (counts: images with at least one box of the class); boxes: split -> class -> boxes;
-    clipped, empty: boxes that reached out of their image and were cut, those without an area, which were left out.
+    order; sizes, as above (counts: images with at least one box of the class); boxes: split -> class -> boxes; crowd:
+    split -> regions of uncounted objects, which are neither in counts nor in boxes; clipped, empty: boxes that reached
+    out of their image and were cut, those without an area, which were left out.
     """
 
     format: Literal[1]
@@ -85,6 +86,7 @@ class Manifest(_Part):
     annotations: list[AnnotationFile] = []
     category_ids: list[int] = []
     boxes: dict[str, dict[str, int]] = {}
+    crowd: dict[str, int] = {}
     clipped: int = 0
     empty: int = 0
 

@@ -40,8 +40,9 @@ def make_sample(
             raise UserError(
                 f"{error.filename or raw}: the sample could not be drawn here: {error.strerror or error}"
             ) from error
+        size = {"size": chosen.sample_size} if chosen.sample_size else {}
         return chosen.import_raw(
-            str(raw), f"{layout}{SAMPLE_SUFFIX}", root, size=chosen.sample_size,
+            str(raw), f"{layout}{SAMPLE_SUFFIX}", root, **size,
             on_progress=on_progress, described=f"drawn by visionjobs data sample {layout}, seed {seed}",
         )  # fmt: skip
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from visionjobs.data.camvid_classes import Colour
-from visionjobs.report.figures import BLUE, STYLE, VERMILLION, short
+from visionjobs.inference.text_font import font
+from visionjobs.report.figures import BLUE, VERMILLION, short
 
 SHEETS, PER_SHEET, COLUMNS = 5, 48, 8
 
 THUMBNAIL, FRAME, GAP = 168, 8, 10
 LINE, HEADING, MARGIN = 19, 30, 14
+TEXT = 14
 LEGEND, SWATCH = 24, 15
 """All in pixels."""
 
@@ -33,15 +32,17 @@ DASH, SPACE = 12, 8
 @dataclass(frozen=True)
 class Thumbnail:
     """What a sheet shows of an image. pixels: uint8 RGB [h, w, 3], at most THUMBNAIL a side; label: None if unknown;
-    share: between 0 and 1, the probability of the predicted class or, of a mask, the largest class's share of the
-    pixels; occurring: classes whose colours are to be seen."""
+    share: between 0 and 1, the probability of the predicted class (of boxes: of the most confident one) or, of a mask,
+    the largest class's share of the pixels, or None; occurring: classes whose colours are to be seen; note: a line
+    below, where the label is not known."""
 
     pixels: npt.NDArray[np.uint8]
     name: str
     predicted: str
-    share: float
+    share: float | None
     label: str | None
     occurring: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def right(self) -> bool | None:
@@ -97,7 +98,7 @@ def sheet(heading: str, thumbnails: list[Thumbnail], colours: Mapping[str, Colou
         legend = "   ✓ right, thin frame   ✗ wrong, dashed frame"
     elif colours:
         legend = "   below each: its largest class, and that class's share of the pixels"
-    draw.text((MARGIN, MARGIN), _fitted(heading, width - 2 * MARGIN, legend, bold=True), INK, _font(bold=True))
+    draw.text((MARGIN, MARGIN), _fitted(heading, width - 2 * MARGIN, legend, bold=True), INK, font(TEXT, bold=True))
     for number, (name, colour) in enumerate(colours.items()):
         row, column = divmod(number, COLUMNS)
         _swatch(draw, name, colour, MARGIN + column * (CELL + GAP), MARGIN + HEADING + row * LEGEND)
@@ -109,7 +110,7 @@ def sheet(heading: str, thumbnails: list[Thumbnail], colours: Mapping[str, Colou
 
 def _swatch(draw: ImageDraw.ImageDraw, name: str, colour: Colour, left: int, top: int) -> None:
     draw.rectangle((left, top, left + SWATCH, top + SWATCH), fill=colour, outline=GRAY)
-    draw.text((left + SWATCH + 6, top - 1), _fitted(name, CELL - SWATCH - 6), INK, _font(bold=False))
+    draw.text((left + SWATCH + 6, top - 1), _fitted(name, CELL - SWATCH - 6), INK, font(TEXT, bold=False))
 
 
 def _cell(image: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, left: int, top: int) -> None:
@@ -125,15 +126,16 @@ def _cell(image: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, l
             verdict = f"✗ wrong, is {thumbnail.label}"
         case None:
             draw.rectangle(box, outline="#C4C8CC", width=1)
-            verdict = ""
+            verdict = thumbnail.note
+    share = "" if thumbnail.share is None else f"  {_percent(thumbnail.share)}"
     lines = [
-        (_fitted(thumbnail.predicted, CELL, f"  {_percent(thumbnail.share)}", bold=True), INK, True),
+        (_fitted(thumbnail.predicted, CELL, share, bold=True), INK, True),
         (_fitted(verdict, CELL), INK, False),
         (_fitted(thumbnail.name, CELL), GRAY, False),
     ]
     below = top + CELL + 3
     for text, ink, bold in [line for line in lines if line[0]]:
-        draw.text((left, below), text, ink, _font(bold=bold))
+        draw.text((left, below), text, ink, font(TEXT, bold=bold))
         below += LINE
 
 
@@ -157,15 +159,8 @@ def _percent(share: float) -> str:
 
 def _fitted(text: str, width: int, end: str = "", *, bold: bool = False) -> str:
     """`text` cut so that it and `end` are at most `width` pixels wide."""
-    font, whole = _font(bold=bold), short(text, 200)
+    letters, whole = font(TEXT, bold=bold), short(text, 200)
     length = len(whole)
-    while length > 1 and font.getlength(short(whole, length) + end) > width:
+    while length > 1 and letters.getlength(short(whole, length) + end) > width:
         length -= 1
     return short(whole, length) + end if whole else end
-
-
-@cache
-def _font(*, bold: bool) -> Any:
-    """The font that comes with matplotlib: Latin, Greek, Cyrillic and more."""
-    properties = font_manager.FontProperties(str(STYLE["font.family"]), weight="bold" if bold else "normal")
-    return ImageFont.truetype(font_manager.findfont(properties), 14)

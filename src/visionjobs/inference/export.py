@@ -12,6 +12,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.inference.export_check import INPUT, OUTPUT, SUFFIX, Check, Format, Images, check_file, quiet
 from visionjobs.models.trained import Trained
 from visionjobs.storage import Store, explain_os_error
+
+AnyCheck = TypeVar("AnyCheck")
 
 OPSET = 20
 """The default of torch's exporter (2.14); onnxruntime reads such files from 1.18 on."""
@@ -53,16 +56,16 @@ class Exported(nn.Module):
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Generic[AnyCheck]):
     """What was written. bytes: its size; sha256: of the file."""
 
     address: str
     bytes: int
     sha256: str
-    check: Check
+    check: AnyCheck
 
 
-def export_model(trained: Trained, kind: Format, images: Images, store: Store, key: str) -> Export:
+def export_model(trained: Trained, kind: Format, images: Images, store: Store, key: str) -> Export[Check]:
     """Export, check on `images` (see `real_images`), and only then put the file into `store` under `key`.
 
     Raises VisionjobsError where the file does not give torch's logits, UserError and StorageError where it cannot be
@@ -101,13 +104,15 @@ def write_file(trained: Trained, kind: Format, path: Path) -> None:
     example = torch.rand(2, 3, *trained.size)  # of a batch of 1 the exporter would make a constant
     with quiet(), torch.no_grad():
         if kind == "onnx":
-            _write_onnx(module, example, path, metadata(trained))
+            write_onnx(module, example, path, metadata(trained), OUTPUT)
         else:
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, path, _extra_files=metadata(trained))
 
 
-def _write_onnx(module: nn.Module, example: Tensor, path: Path, properties: dict[str, str]) -> None:
+def write_onnx(module: nn.Module, example: Tensor, path: Path, properties: dict[str, str], output: str) -> None:
+    """Export a module that takes images, float32 like `example` [2, 3, H, W], at any batch. properties: the file's
+    metadata; output: the name of what it gives. Raises UserError for a model that is too large for one file."""
     import onnx
 
     weights = sum(tensor.nbytes for tensor in module.state_dict().values())
@@ -116,8 +121,8 @@ def _write_onnx(module: nn.Module, example: Tensor, path: Path, properties: dict
             f"the model's weights take {weights / 1e9:.1f} GB, and one ONNX file holds 2; use --format torchscript"
         )
     program = torch.onnx.export(
-        module, (example,), input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, dynamo=True,
-        dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}, external_data=False, verbose=False,
+        module, (example,), input_names=[INPUT], output_names=[output], opset_version=OPSET, dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False,
     )  # fmt: skip
     if program is None:
         raise VisionjobsError("torch.onnx.export gave no model")

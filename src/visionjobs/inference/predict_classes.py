@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from visionjobs.data.decode import Decoded
 from visionjobs.data.source import Reject
 from visionjobs.inference.contact_sheet import Thumbnail, thumbnail_pixels
 from visionjobs.inference.prediction_files import NOT_FINITE, Pair, PredictionFiles
+from visionjobs.inference.reading import ImageFile, read_image
 from visionjobs.models.trained import Trained
 from visionjobs.predictions import Predictions
 
@@ -20,9 +22,14 @@ class ClassFiles(PredictionFiles):
     None."""
 
     def __init__(self, folder: Path, trained: Trained, top: int | None) -> None:
-        super().__init__(folder, trained)
+        super().__init__(folder, trained.run.id)
+        self.trained = trained
         self.columns = ("image", "label", "predicted", "confidence", *(f"p_{name}" for name in trained.classes))
         self._top = top
+
+    def read(self, image: ImageFile) -> Decoded | Reject:
+        """As the dataset was packed."""
+        return read_image(image, self.trained.packed_size)
 
     def predict(self, pairs: Sequence[Pair]) -> None:
         """The probabilities are computed where those of an evaluation are."""

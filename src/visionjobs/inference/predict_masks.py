@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,19 +16,12 @@ from visionjobs.data.parallel import default_threads, ordered_map
 from visionjobs.data.source import Reject
 from visionjobs.inference.contact_sheet import Thumbnail, thumbnail_pixels
 from visionjobs.inference.overlay import Pixels, overlay, palette_image
+from visionjobs.inference.picture_files import QUALITY, PictureNames, suffix_for
 from visionjobs.inference.prediction_files import NOT_FINITE, Pair, PredictionFiles
 from visionjobs.inference.reading import ImageFile, read_image
 from visionjobs.models.trained import Trained
 
 MASKS, OVERLAYS = "masks", "overlays"
-
-LONGEST_JPEG = 65_500
-"""Pixels a side: the format knows no longer one."""
-
-QUALITY = 90
-
-NAME_BYTES = 200
-"""Of a name, without the end that may tell it from others: file systems take 255."""
 
 
 class Answered(NamedTuple):
@@ -58,11 +51,16 @@ class MaskFiles(PredictionFiles):
     def __init__(self, folder: Path, trained: Trained, top: int | None) -> None:
         dataset = trained.dataset
         colours = {name: (r, g, b) for name, (r, g, b) in zip(dataset.classes, dataset.colours, strict=True)}
-        super().__init__(folder, trained, colours)
+        super().__init__(folder, trained.run.id, colours)
+        self.trained = trained
         self.columns = ("image", "mask", "overlay", "height", "width", *(f"share_{name}" for name in trained.classes))
-        self._top, self._names = top, _Names()
+        self._top, self._names = top, PictureNames()
         for name in (MASKS, OVERLAYS):
             (folder / name).mkdir()
+
+    def read(self, image: ImageFile) -> Decoded | Reject:
+        """As the dataset was packed."""
+        return read_image(image, self.trained.packed_size)
 
     def predict(self, pairs: Sequence[Pair]) -> None:
         """Only the class numbers cross the bus: the most probable class is found on the device."""
@@ -100,8 +98,7 @@ class MaskFiles(PredictionFiles):
         small = palette_image(answer.mask, self.trained.dataset.colours)
         mask = small.resize((width, height), Image.Resampling.NEAREST)
         over = overlay(Image.fromarray(whole.pixels), mask)
-        suffix = "jpg" if max(height, width) <= LONGEST_JPEG else "png"
-        files = (f"{MASKS}/{answer.name}.png", f"{OVERLAYS}/{answer.name}.{suffix}")
+        files = (f"{MASKS}/{answer.name}.png", f"{OVERLAYS}/{answer.name}.{suffix_for(width, height)}")
         mask.save(self.folder / files[0])
         over.save(self.folder / files[1], quality=QUALITY)
         thumbnail = thumbnail_pixels(np.asarray(over), width, height) if self.sheets.wanted else None
@@ -121,20 +118,3 @@ class MaskFiles(PredictionFiles):
             (largest, share), occurring = ranked[0], tuple(name for name, _ in ranked)
             name = address.rpartition("/")[2]
             self.sheets.add(Thumbnail(drawn.thumbnail, name, largest, share, None, occurring))
-
-
-class _Names:
-    """Names of files that no two images share, also where a file system does not tell A from a."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def new(self, path: str) -> str:
-        """That of the image without its suffix, with a number behind it where another image has it."""
-        stem = PurePosixPath(path).stem.encode()[:NAME_BYTES].decode(errors="ignore")
-        name, number = stem, 1
-        while name.casefold() in self._taken:
-            number += 1
-            name = f"{stem}-{number}"
-        self._taken.add(name.casefold())
-        return name

@@ -16,7 +16,6 @@ from visionjobs.data.decode import Decoded
 from visionjobs.data.source import Reject
 from visionjobs.inference.contact_sheet import PER_SHEET, SHEETS, ContactSheets
 from visionjobs.inference.reading import ImageFile
-from visionjobs.models.trained import Trained
 
 SHOWN_REJECTS = 20
 
@@ -53,10 +52,10 @@ class PredictionFiles(ABC):
     columns: tuple[str, ...]
     """Of predictions.csv."""
 
-    def __init__(self, folder: Path, trained: Trained, colours: Mapping[str, Colour] | None = None) -> None:
+    def __init__(self, folder: Path, run_id: str, colours: Mapping[str, Colour] | None = None) -> None:
         self.tally = Tally()
-        self.folder, self.trained = folder, trained
-        self.sheets = ContactSheets(folder, trained.run.id, colours or {})
+        self.folder = folder
+        self.sheets = ContactSheets(folder, run_id, colours or {})
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
@@ -70,13 +69,17 @@ class PredictionFiles(ABC):
         self._files.close()
 
     @abstractmethod
+    def read(self, image: ImageFile) -> Decoded | Reject:
+        """Decode an image as the model wants it, in a thread; or why it cannot be used."""
+
+    @abstractmethod
     def predict(self, pairs: Sequence[Pair]) -> None:
         """Ask the model of a batch of images: `write` what it says of each one, or `reject` it."""
 
-    def write(self, line: Mapping[str, Any], cells: Sequence[Any]) -> None:
-        """A prediction as a line of predictions.jsonl and as the cells of a line of predictions.csv."""
+    def write(self, line: Mapping[str, Any], *rows: Sequence[Any]) -> None:
+        """What is said of an image: a line of predictions.jsonl, and the cells of lines of predictions.csv."""
         self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._table.writerow(cells)
+        self._table.writerows(rows)
         self.tally.predicted += 1
 
     def reject(self, reject: Reject) -> None:

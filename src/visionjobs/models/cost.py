@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from visionjobs.models.outputs import total
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import DetectionModel
 
 FLOAT_BYTES = 4
 ADAM_MOMENTS = 2
@@ -40,6 +45,16 @@ class Cost:
     def memory(self) -> int:
         """Bytes that training holds at its peak, without workspaces and the allocator's reserve."""
         return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def detector_flops(model: DetectionModel, size: tuple[int, int]) -> int:
+    """Of one image [3, height, width], evaluated; counted as in Cost, on fake tensors. The model is left as it is."""
+    fake, copied = FakeTensorMode(allow_non_fake_inputs=True), copy.deepcopy(model).eval()
+    copied.model[-1].stride = model.stride.tolist()  # its values are asked for, and fake tensors have none
+    state: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in copied.state_dict().items()}
+    with fake, torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(copied, state, torch.empty(1, 3, *size))
+    return int(counter.get_total_flops())
 
 
 def measure(model: nn.Module, batch: int, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Cost:

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from visionjobs.errors import FinalError, MissingObjectError, StorageError, UserError
-from visionjobs.models.state import read_state_dict
 from visionjobs.models.weights import FOLDER, SIDECAR, Source, fetch, sha256_of, stored_sha256
+from visionjobs.models.weights_content import content_of
 from visionjobs.storage import OnBytes, Store, open_store
 
 TIMEOUT_S = 60
@@ -28,18 +26,18 @@ OnStart = Callable[[str, int | None], OnBytes]
 
 @dataclass(frozen=True)
 class Pulled:
-    """Weights in storage. state: shapes of the tensors by key; stored: False where the same file was there before."""
+    """Weights in storage. content: what is in them; stored: False where the same file was there before."""
 
     address: str
     sha256: str
-    state: dict[str, tuple[int, ...]]
+    content: str
     stored: bool
 
 
 def pull(source: Source, root: Store, on_start: OnStart) -> Pulled:
     """Bring `source` into `<root>/weights`, the file first and its sha256 last.
 
-    Raises UserError (no such file, not a state dict, another sha256, another file of that name in storage) and
+    Raises UserError (no such file, no weights in it, another sha256, another file of that name in storage) and
     StorageError (a server is down or broke off). Nothing is stored unless all of it is well.
     """
     store = root.at(FOLDER)
@@ -49,7 +47,7 @@ def pull(source: Source, root: Store, on_start: OnStart) -> Pulled:
         found = sha256_of(path)
         if not found.startswith(source.sha256):
             raise UserError(f"{source.origin}: its sha256 is {found}, expected {source.sha256}. Nothing was stored.")
-        state = read_state_dict(path)
+        content = content_of(path)
         stored = stored_sha256(root, source.file)
         if stored not in (None, found):
             raise UserError(
@@ -59,11 +57,7 @@ def pull(source: Source, root: Store, on_start: OnStart) -> Pulled:
         if held is None:
             store.upload({source.file: path}, on_start(f"store {source.file}", path.stat().st_size))
             store.write(source.file + SIDECAR, f"{found}  {source.file}\n")
-    return Pulled(f"{store.address}/{source.file}", found, _shapes(state), held is None)
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
+    return Pulled(f"{store.address}/{source.file}", found, content, held is None)
 
 
 def _held(source: Source, root: Store, folder: Path, on_start: OnStart) -> Path | None:

@@ -78,8 +78,21 @@ def load_trained(run: Run, device: torch.device) -> Trained:
 
     Raises UserError where the run has no weights (yet), or no dataset.json; FinalError where they are damaged.
     """
-    spec, record = run.spec_now(), run.record()
-    key = f"weights/{spec.name}.pth"
+    spec = run.spec_now()
+    data, address = read_weights(run, spec)
+    dataset = _dataset(run, spec)
+    model = build_model(spec, len(dataset.classes), None)
+    load_into(model, state_dict_in(io.BytesIO(data), address), (), address)
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Trained(run, spec, dataset, model.eval(), device)
+
+
+def read_weights(run: Run, spec: JobSpec) -> tuple[bytes, str]:
+    """`weights/<job>.pth`, verified by the sha256 in the run's record, and its address.
+
+    Raises UserError where the run has none (yet), FinalError where they are damaged.
+    """
+    record, key = run.record(), f"weights/{spec.name}.pth"
     address = f"{run.store.address}/{key}"
     try:
         data = run.store.read(key)
@@ -92,11 +105,7 @@ def load_trained(run: Run, device: torch.device) -> Trained:
         )
         raise UserError(f"run {run.id} has no weights ({address}): it is {state}; {todo}") from error
     _check_sha256(run, record, data, address)
-    dataset = _dataset(run, spec)
-    model = build_model(spec, len(dataset.classes), None)
-    load_into(model, state_dict_in(io.BytesIO(data), address), (), address)
-    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Trained(run, spec, dataset, model.eval(), device)
+    return data, address
 
 
 def _check_sha256(run: Run, record: Mapping[str, Any], data: bytes, address: str) -> None:

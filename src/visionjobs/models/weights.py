@@ -1,7 +1,7 @@
 """Pretrained weights: what `model.weights` means, and where its file lies. models/pull.py puts files into storage.
 
 A stored file has `<file>.sha256` beside it, written last, in the format of `sha256sum -c`: a file without one is
-not there. Files are read with weights_only=True, after their sha256 was compared.
+not there. Files are read with weights_only=True, after their sha256 was compared; of a detector see yolo_weights.py.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from torch.hub import HASH_REGEX
 
 from visionjobs.errors import FinalError, MissingObjectError, StorageError, UserError, nearest
 from visionjobs.models import MODELS, model_entry
+from visionjobs.models.yolo_assets import asset_urls
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes, Store, open_store
 
 FOLDER = "weights"
 RANDOM = "random"
 SIDECAR = ".sha256"
+
+DETECTOR_SUFFIXES = (".pt", ".pth", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ class Source:
 
 
 def published_sources() -> dict[str, Source]:
-    """All that torchvision publishes for MODELS, by its full name, such as ResNet18_Weights.IMAGENET1K_V1."""
-    return {
+    """All that torchvision publishes for MODELS, by its full name, such as ResNet18_Weights.IMAGENET1K_V1, and
+    ultralytics' detectors, by the names of their files."""
+    detectors = {name: Source(name, url) for name, url in asset_urls().items()}
+    return detectors | {
         f"{enum.__name__}.{name}": published_source(member.url)
         for enum in [entry.torchvision_weights for entry in MODELS.values()]
         if enum is not None
@@ -77,9 +82,11 @@ def is_file_name(text: str) -> bool:
 
 def job_source(spec: JobSpec) -> Source | None:
     """What the job's model.weights mean; None for random ones. Raises UserError that lists the valid names."""
-    model, enum = spec.model, model_entry(spec).torchvision_weights
-    if model.weights == RANDOM:
+    if spec.model.weights == RANDOM:
         return None
+    if spec.task == "detection":
+        return _detector_source(spec)
+    model, enum = spec.model, model_entry(spec).torchvision_weights
     members = enum.__members__ if enum is not None else {}
     name = model.weights.removeprefix(f"{enum.__name__}." if enum is not None else "")
     if name in members:
@@ -95,6 +102,25 @@ def job_source(spec: JobSpec) -> Source | None:
     raise UserError(
         f'{spec.name}: model.weights: there are no weights "{model.weights}" for {model.name}; expected one of '
         f"{', '.join(names)}, a file or a storage address.{nearest(model.weights, names)}"
+    )
+
+
+def _detector_source(spec: JobSpec) -> Source:
+    """A bare file name of ultralytics' means what it publishes, also where such a file lies in the current folder."""
+    model, urls = spec.model, asset_urls()
+    if model.weights in urls:
+        named = model.weights.removesuffix(".pt").removesuffix("-oiv7")
+        if named != model.name:
+            raise UserError(
+                f"{spec.name}: model.weights: {model.weights} are for {named}, and model.name is {model.name}"
+            )
+        return Source(model.weights, urls[model.weights], model.sha256 or "")
+    if is_file_name(model.weights) and Path(model.weights).suffix in DETECTOR_SUFFIXES:
+        return file_source(model.weights, model.sha256 or "")
+    raise UserError(
+        f'{spec.name}: model.weights: there are no weights "{model.weights}"; expected {RANDOM}, one of '
+        f"{', '.join(urls)}, or a file or storage address that ends with {', '.join(DETECTOR_SUFFIXES)}."
+        f"{nearest(model.weights, [RANDOM, *urls])}"
     )
 
 

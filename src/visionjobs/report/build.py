@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from visionjobs.errors import UserError
-from visionjobs.report import classification, segmentation
+from visionjobs.report import classification, detection, segmentation
 from visionjobs.report.formatting import count, plain
 from visionjobs.report.html import render
 from visionjobs.report.page import Page
@@ -14,7 +14,11 @@ from visionjobs.report.training import training
 
 PAGE = "report.html"
 
-TASKS = {"classification": classification.REPORT, "segmentation": segmentation.REPORT}
+TASKS = {
+    "classification": classification.REPORT,
+    "segmentation": segmentation.REPORT,
+    "detection": detection.REPORT,
+}
 
 
 def build_report(run: RunSummary) -> dict[str, bytes]:
@@ -40,11 +44,11 @@ def build_page(run: RunSummary) -> Page:
         f"{plain(run.setting('model.name'))} on {trained_on[0]}",
         f"version {trained_on[1]}",
         measured if run.values else "not evaluated yet",
-        f"run {run.run}",
+        *((f"run {run.run}",) if not run.of_file else ()),
     )
     sections = (
         notes(run, task.remarks(run), task.unit),
-        results(run, task),
+        task.results(run) if task.results else results(run, task),
         training(run, task),
         *task.sections(run),
         provenance(run),

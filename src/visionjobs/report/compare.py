@@ -17,7 +17,6 @@ from visionjobs.report.compare_figures import RUNS
 from visionjobs.report.compare_runs import Compared, dataset_of, evaluated_split
 from visionjobs.report.compare_task import COMPARISONS
 from visionjobs.report.html import render
-from visionjobs.report.overfitting import loss_gap, score_gap
 from visionjobs.report.results import published_difference
 from visionjobs.report.summary import RunSummary, as_number
 
@@ -63,7 +62,7 @@ def check_comparable(runs: Sequence[RunSummary]) -> None:
         same_name = dataset_of(first)[0] == dataset_of(run)[0]
         on_same = "version: --set data.version=VERSION" if same_name else "dataset: --set data.name=NAME"
         _same(first, run, "task", _task, "compare runs of one task")
-        _same(first, run, "dataset", _dataset, f"train both jobs on the same {on_same}")
+        _same(first, run, "dataset", _dataset, f"run both jobs on the same {on_same}")
         _same(first, run, "split", evaluated_split, "compare runs that were evaluated on the same split")
     COMPARISONS[first.task].test.check(runs)
 
@@ -116,7 +115,6 @@ def _values(compared: Compared, created: str) -> dict[str, Any]:
 
 
 def _run_values(compared: Compared, run: RunSummary) -> dict[str, Any]:
-    last = run.history[-1] if run.history else {}
     return {
         "run": run.run,
         "job": run.job,
@@ -126,7 +124,7 @@ def _run_values(compared: Compared, run: RunSummary) -> dict[str, Any]:
         "intervals": {metric.key: _list(run.interval(metric.key)) for metric in compared.metrics},
         "published": dict(_published(run)),
         "best_epoch": run.best_epoch(compared.task.score),
-        "gap_at_end": {"loss": loss_gap(run, last), compared.kind.score: score_gap(last, compared.kind.score)},
+        "gap_at_end": compared.gaps(run),
         "images_per_second": compared.images_per_second(run),
         "gpu_hours": as_number(run.record.get("gpu_hours")),
     }

@@ -16,7 +16,8 @@ MOST_CLASSES = 60
 def classes(compared: Compared) -> Section | None:
     """The task's score of each class by run; the figure leaves out classes of which no run has one."""
     wanted = compared.kind.classes
-    found = [run.values.get("per_class") or {} for run in compared.runs]
+    found, title = compared.per_class(), wanted.title
+    title += f", at {compared.common_floor}" if compared.common_floor else ""
     names = list(found[0])
     if not names:
         return None
@@ -32,16 +33,17 @@ def classes(compared: Compared) -> Section | None:
         cells = [score_cell(value, decimal(value) == decimal(best) and not alike) for value in values]
         rows.append((Cell(breakable(name)), *cells, Cell(count(found[0][name].get(wanted.number)))))
     heads = (Column("Class", numeric=False), *map(Column, compared.labels), Column(wanted.counted))
-    blocks: list[Block] = [Table(f"{wanted.title} by class", heads, tuple(rows))]
+    blocks: list[Block] = [Table(f"{title} by class", heads, tuple(rows))]
     measured = [at for at in range(len(names)) if any(values[at] is not None for values in scores.values())]
     if measured and len(measured) <= MOST_CLASSES:
         drawn = {label: [values[at] for at in measured] for label, values in scores.items()}
-        png = class_scores([names[at] for at in measured], drawn, wanted.title)
-        caption = f"{wanted.title} by class and run: {wanted.definition}"
+        png = class_scores([names[at] for at in measured], drawn, title)
+        caption = f"{title} by class and run: {wanted.definition}"
         blocks.insert(0, Gallery((Figure(f"{wanted.key}_by_class", png, caption),)))
     return Section("classes", "Classes", tuple(blocks))
 
 
-def score_cell(value: float | None, is_best: bool, details: tuple[str, ...] = ()) -> Cell:
+def score_cell(value: float | None, is_best: bool, details: tuple[str, ...] = (), digits: int = 4) -> Cell:
     """In words too: colour alone does not reach everybody."""
-    return Cell(decimal(value), (*details, "best"), "better") if is_best else Cell(decimal(value), details)
+    text = decimal(value, digits)
+    return Cell(text, (*details, "best"), "better") if is_best else Cell(text, details)

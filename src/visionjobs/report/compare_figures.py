@@ -86,10 +86,11 @@ def run_curves(
         return png(figure)
 
 
-def score_bars(scores: Sequence[Score], xlabel: str, interval: str, by_run: bool = True) -> bytes:
+def score_bars(scores: Sequence[Score], xlabel: str, interval: str, by_run: bool = True, digits: int = 4) -> bytes:
     """A horizontal bar a score from 0, whiskers over its interval, a diamond at the published figure.
 
-    `interval`: its name in the legend; `by_run`: each bar in the colour of its run, else all in one.
+    `interval`: its name in the legend; `by_run`: each bar in the colour of its run, else all in one; `digits`:
+    decimals of the numbers beside the bars.
     """
     with rc_context({**STYLE, "axes.grid.axis": "x", "axes.axisbelow": True}):
         figure = Figure(figsize=(5, 1.3 + 0.38 * len(scores)), dpi=200, layout="constrained")
@@ -104,10 +105,12 @@ def score_bars(scores: Sequence[Score], xlabel: str, interval: str, by_run: bool
             x, y = zip(*published, strict=True)
             axes.plot(x, y, "D", markersize=7, color="white", markeredgecolor="black", label="published", zorder=4)
         for row, score in enumerate(scores):
-            text = "n/a" if score.value is None else f"{score.value:.4f}"
+            text = "n/a" if score.value is None else f"{score.value:.{digits}f}"
             axes.annotate(text, (1, row), (5, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                           va="center", fontsize=10)  # fmt: skip
-        axes.set_yticks(rows, [short(score.label, 30) for score in scores])
+        labels = [short(score.label, 40) for score in scores]
+        small = max(map(len, labels), default=0) > 30
+        axes.set_yticks(rows, labels, fontsize=10 if small else None)
         axes.set(xlim=(0, _right(scores)), ylim=(len(scores) - 0.5, -0.5))
         axes.grid(visible=False, axis="y")
         if axes.get_legend_handles_labels()[0]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from visionjobs.report.compare_pairs import AnyPair
 from visionjobs.report.compare_task import TaskComparison
+from visionjobs.report.detection_metrics import metrics_at
+from visionjobs.report.overfitting import loss_gap, score_gap
 from visionjobs.report.summary import RunSummary, as_number
 from visionjobs.report.task import Metric, TaskReport
 from visionjobs.spec import flatten
@@ -33,13 +35,51 @@ class Compared:
         return labels(self.runs)
 
     @cached_property
+    def floors(self) -> tuple[str, ...]:
+        """Confidence floors at which any run was evaluated, ascending; () for tasks that have none."""
+        found = {floor for run in self.runs for floor in run.values.get("floors") or ()}
+        return tuple(sorted(found, key=float))
+
+    @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the task, without the optional ones that no run has."""
+        known = metrics_at(self.floors) if self.kind.groups else self.task.metrics
         return tuple(
             metric
-            for metric in self.task.metrics
+            for metric in known
             if not metric.optional or any(run.value(metric.key) is not None for run in self.runs)
         )
+
+    @property
+    def headline(self) -> list[Metric]:
+        """Metrics of the first tiles, at each floor where there are floors."""
+        keys = self.kind.headline
+        if self.kind.groups:
+            keys = tuple(f"floors.{floor}.{key}" for key in keys for floor in self.floors)
+        known = {metric.key: metric for metric in self.metrics}
+        return [known[key] for key in keys if key in known]
+
+    @cached_property
+    def common_floor(self) -> str | None:
+        """The lowest floor at which all runs were evaluated, None without one."""
+        return next((floor for floor in self.floors if all(floor in run.values["floors"] for run in self.runs)), None)
+
+    def per_class(self) -> list[Mapping[str, Any]]:
+        """Of each run: class -> its scores; at the lowest common floor where there are floors."""
+        values = [run.values for run in self.runs]
+        if self.kind.groups:
+            values = [found["floors"][self.common_floor] if self.common_floor else {} for found in values]
+        return [found.get("per_class") or {} for found in values]
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of the runs trains, and does not evaluate weights as they are."""
+        return any(run.trains for run in self.runs)
+
+    def gaps(self, run: RunSummary) -> dict[str, float | None]:
+        """Between training and validation in the last epoch; {} where the task's history does not tell them."""
+        gap, last = self.kind.gap, run.history[-1] if run.history else {}
+        return {"loss": loss_gap(run, last), gap.score: score_gap(last, gap.score)} if gap else {}
 
     @property
     def losses_differ(self) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from visionjobs.data.cache import LocalDataset
 from visionjobs.data.manifest import Manifest
+from visionjobs.report.dataset_boxes import box_dataset_figures
 from visionjobs.report.dataset_masks import mask_dataset_figures
 from visionjobs.report.figures import BLUE, GREEN, ORANGE
 
@@ -22,10 +23,11 @@ COLUMNS = 5
 
 def draw_dataset(dataset: LocalDataset, folder: Path) -> list[Path]:
     """Write counts.png (bars by class and split), shares.png (a pie) and samples.png (a grid) into `folder`; for a
-    segmentation dataset those of dataset_masks.py."""
+    segmentation dataset those of dataset_masks.py, for a detection dataset those of dataset_boxes.py."""
     folder.mkdir(parents=True, exist_ok=True)
-    if dataset.manifest.task == "segmentation":
-        drawn = mask_dataset_figures(dataset)
+    if dataset.manifest.task != "classification":
+        is_boxes = dataset.manifest.task == "detection"
+        drawn = box_dataset_figures(dataset) if is_boxes else mask_dataset_figures(dataset)
         for name, data in drawn.items():
             (folder / name).write_bytes(data)
         return [folder / name for name in drawn]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,12 @@ def found_pixels(truth: Pixels, predicted: Pixels, number: int) -> Pixels:
 def mask_sheet(rows: Sequence[SheetRow], columns: int, colours: Colours, dpi: int = DPI) -> bytes:
     """A sheet (figures_sheet.py) with few colours: a third of the bytes. Those of the masks stay as they are."""
     drawn = Image.open(io.BytesIO(sheet(rows, columns, dpi))).convert("RGB")
-    flat = sorted({WHITE, BLACK, FRAME, WRONG, MISSED, FALSE, *((r, g, b) for r, g, b in colours)})[:MASK_COLOURS]
+    return keep_colours(drawn, [WHITE, BLACK, FRAME, WRONG, MISSED, FALSE, *((r, g, b) for r, g, b in colours)])
+
+
+def keep_colours(drawn: Image.Image, colours: Iterable[tuple[int, int, int]]) -> bytes:
+    """An RGB image as a PNG of 256 colours: these as they are (the first MASK_COLOURS), the others nearly so."""
+    flat = sorted(set(colours))[:MASK_COLOURS]
     few = drawn.quantize(PHOTO_COLOURS, Image.Quantize.MEDIANCUT)
     codes, known = (_codes(np.array(found, np.uint32)) for found in (drawn, flat))
     place = np.searchsorted(known, codes).clip(max=len(known) - 1)

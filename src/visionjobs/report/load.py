@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from visionjobs import mask_predictions, predictions, sample_images, scenes
+from visionjobs import box_scenes, detection_curves, mask_predictions, predictions, sample_images, scenes
 from visionjobs.arrays import unpack_arrays
+from visionjobs.box_scenes import BoxScenes
+from visionjobs.detection_curves import DetectionCurves
 from visionjobs.errors import MissingObjectError
 from visionjobs.mask_predictions import MaskPredictions
 from visionjobs.predictions import Predictions
@@ -46,20 +48,23 @@ def read_kept(task: str, split: str, read: Read, address: str) -> dict[str, Any]
 
     Raises UserError naming a file, below `address`, that is damaged.
     """
-    found: dict[str, Any] = {"predictions": None, "samples": None, "embeddings": {}, "masks": None, "scenes": None}
-    kinds: dict[str, tuple[str, Callable[[bytes, str], Any]]] = (
-        {
-            "masks": (mask_predictions.KEY.format(split=split), MaskPredictions.from_npz),
-            "scenes": (scenes.KEY, Scenes.from_npz),
-        }
-        if task == "segmentation"
-        else {
+    kinds: dict[str, dict[str, tuple[str, Callable[[bytes, str], Any]]]] = {
+        "classification": {
             "predictions": (predictions.KEY.format(split=split), Predictions.from_parquet),
             "samples": (sample_images.KEY, SampleImages.from_npz),
             "embeddings": (predictions.EMBEDDINGS, unpack_arrays),
-        }
-    )
-    for field, (key, parse) in kinds.items():
+        },
+        "segmentation": {
+            "masks": (mask_predictions.KEY.format(split=split), MaskPredictions.from_npz),
+            "scenes": (scenes.KEY, Scenes.from_npz),
+        },
+        "detection": {
+            "curves": (detection_curves.KEY, DetectionCurves.from_npz),
+            "box_scenes": (box_scenes.KEY, BoxScenes.from_npz),
+        },
+    }
+    found: dict[str, Any] = {field: None for fields in kinds.values() for field in fields} | {"embeddings": {}}
+    for field, (key, parse) in kinds[task].items():
         if (data := read(key)) is not None:
             found[field] = parse(data, f"{address}/{key}")
     return found

@@ -89,7 +89,7 @@ def _changes(run: RunSummary) -> Iterator[str]:
 
 def provenance(run: RunSummary) -> Section:
     """What the run cost, the run, its attempts, the newest attempt in detail, and the spec as resolved."""
-    blocks: list[Block] = [cost(run), _table("Run", _run_rows(run))]
+    blocks: list[Block] = [cost(run), _table("Run", _run_rows(run))] if not run.of_file else []
     if run.attempts:
         newest = {key: value for key, value in run.attempts[-1].items() if key not in (*ATTEMPT, "code")}
         newest = (newest.pop("hardware", None) or {}) | (newest.pop("facts", None) or {}) | newest
@@ -110,13 +110,20 @@ def _run_rows(run: RunSummary) -> Iterator[tuple[str, str]]:
     for key, label in (("created", "Created"), ("finished", "Finished")):
         yield label, moment(record.get(key))
     yield "Outcome", plain(record.get("outcome"))
-    weights = record.get("weights") or {}
-    yield "Weights", f"{memory(as_number(weights.get('bytes')))}, sha256 {plain(weights.get('sha256'))}"
+    yield "Weights", _weights(run)
     yield "GPU-hours", plain(record.get("gpu_hours"))
     seconds = [as_number(attempt.get("seconds")) for attempt in run.attempts]
     yield "Time, all attempts", duration(sum(value or 0 for value in seconds) if seconds else None)
     rest = {key: value for key, value in record.items() if key not in TOLD_ELSEWHERE}
     yield from flat_rows(rest) if rest else ()
+
+
+def _weights(run: RunSummary) -> str:
+    """Those that the run has written, or those that it was given where it does not train."""
+    if not run.trains:
+        return f"{plain(run.setting('model.weights'))}, sha256 {plain(run.setting('model.sha256'))}"
+    weights = run.record.get("weights") or {}
+    return f"{memory(as_number(weights.get('bytes')))}, sha256 {plain(weights.get('sha256'))}"
 
 
 def _attempts(run: RunSummary) -> Table:

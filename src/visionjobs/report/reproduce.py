@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from visionjobs.report import reproduce_page
+from visionjobs.report.build import TASKS
 from visionjobs.report.compare_page import lies_within
 from visionjobs.report.compare_runs import dataset_of
 from visionjobs.report.html import render
-from visionjobs.report.reproduce_page import Reproduced, Row, metric_of, samples_of
+from visionjobs.report.reproduce_page import FOR_READERS, Reproduced, Row, metric_of
 from visionjobs.report.results import of_sample
 from visionjobs.report.summary import as_number
 
@@ -86,6 +87,7 @@ def _rows(result: Reproduced) -> Iterator[Row]:
             job=result.job,
             metric=key,
             title=metric.title if metric else key,
+            digits=metric.digits if metric else 4,
             published=theirs,
             source=figure.get("source"),
             ours=ours,
@@ -93,7 +95,7 @@ def _rows(result: Reproduced) -> Iterator[Row]:
             interval_high=ends[1] if ends else None,
             difference=None if ours is None or comparable is None else ours - comparable,
             published_within_interval=lies_within(comparable, ends),
-            samples=samples_of(run) if run else None,
+            samples=TASKS[run.task].samples(run) if run else None,
             dataset=dataset,
             version=version,
             run=run.run if run else None,
@@ -109,13 +111,14 @@ def _state(result: Reproduced, key: str | None, ours: float | None) -> str:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    return {key: value for key, value in asdict(row).items() if key != "title"}
+    return {key: value for key, value in asdict(row).items() if key not in FOR_READERS}
 
 
 def _csv(rows: Sequence[Row]) -> str:
     """With a header line; what does not exist is an empty cell."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [name for name in Row.__dataclass_fields__ if name != "title"], lineterminator="\n")
+    names = [name for name in Row.__dataclass_fields__ if name not in FOR_READERS]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(_plain, rows))
     return text.getvalue()

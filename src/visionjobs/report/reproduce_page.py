@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from visionjobs.data.catalog import SAMPLE_SUFFIX
 from visionjobs.report.build import TASKS
 from visionjobs.report.compare_figures import Score, score_bars
 from visionjobs.report.compare_pairs import breakable, interval_line
+from visionjobs.report.detection_metrics import metrics_at
 from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, moment, plain, signed
 from visionjobs.report.page import Block, Bullets, Cell, Column, Figure, Gallery, Page, Section, Table, Text, Tile
 from visionjobs.report.results import difference_cell, percent_level
@@ -17,6 +19,15 @@ from visionjobs.report.summary import RunSummary
 from visionjobs.report.task import Metric
 
 SAMPLE = "Drawn sample: figures do not compare"
+
+FOR_READERS = ("title", "digits")
+"""Fields of a row that only tell how a page shows it."""
+
+FLOOR = re.compile(r"floors\.(.+?)\.[a-z]")
+"""How the keys of metrics at a confidence floor begin."""
+
+POINTS = ".tide."
+"""In the key of a metric: it is in points, 0 to 100, and not a share or a loss."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Row:
     """One published figure and ours. None is what does not exist; metric is None for a job file that cannot be read.
 
     interval_*: our confidence interval; difference: ours less published, None for a drawn sample, as is
-    published_within_interval; samples: evaluated ones.
+    published_within_interval; samples: evaluated ones; digits: decimals of the figures.
     """
 
     job: str
@@ -55,6 +66,12 @@ class Row:
     run: str | None
     epochs: int | None
     state: str
+    digits: int = 4
+
+    @property
+    def in_points(self) -> bool:
+        """Whether the figures are in points, 0 to 100."""
+        return POINTS in (self.metric or "")
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -69,16 +86,10 @@ class Row:
 
 
 def metric_of(task: str, key: str | None) -> Metric | None:
-    """What is known of a metric of this task, None where it is neither of its report's."""
-    known = TASKS[task].metrics if task in TASKS else ()
+    """What is known of a metric of this task, None where it is neither of its report's nor one of them at a floor."""
+    floor = FLOOR.match(key or "")
+    known = metrics_at(floor.groups()) if floor else TASKS[task].metrics if task in TASKS else ()
     return next((metric for metric in known if metric.key == key), None)
-
-
-def samples_of(run: RunSummary) -> int | None:
-    """Evaluated samples; as the dataset's manifest counts them where the task's report does not."""
-    if run.task in TASKS:
-        return TASKS[run.task].samples(run)
-    return run.images(str(run.metrics.get("split")))
 
 
 def build_page(results: Sequence[Reproduced], rows: Sequence[Row], created: str) -> Page:
@@ -101,8 +112,8 @@ def _tiles(results: Sequence[Reproduced], rows: Sequence[Row]) -> Iterator[Tile]
     inside = f"{sum(judged)} of {len(judged)}" if judged else NOT_AVAILABLE
     yield Tile("Within our interval", inside, "published figures, real data")
     compared = [row for row in rows if row.difference is not None]
-    largest = max(compared, key=lambda row: abs(row.difference or 0.0), default=None)
-    value, whose = (signed(largest.difference), _name(largest)) if largest else (NOT_AVAILABLE, "")
+    largest = max(compared, key=lambda row: abs(row.difference or 0.0) / (100 if row.in_points else 1), default=None)
+    value, whose = (signed(largest.difference, largest.digits), _name(largest)) if largest else (NOT_AVAILABLE, "")
     yield Tile("Largest difference", value, whose)
 
 
@@ -137,17 +148,28 @@ def _table(results: Sequence[Reproduced], rows: Sequence[Row]) -> Section:
     level = percent_level(with_intervals[0]) if with_intervals else ""
     small = f"Small figures below ours: {level} confidence intervals over the evaluated samples. " if level else ""
     told = Text(
-        f"{small}Difference: ours less the published figure. Ours: measured with the weights at the end of training, "
-        "by the newest finished run whose settings are those of the job file. An interval tells how far a figure hangs "
-        "on which samples were evaluated, not on the draws of the training."
+        f"{small}Difference: ours less the published figure. Ours: by the newest finished run whose settings are those "
+        "of the job file, measured with the weights at the end of training or, where a job trains nothing (epochs 0), "
+        "with those that it names. An interval tells how far a figure hangs on which samples were evaluated, not on "
+        "the draws of the training."
     )
     blocks: list[Block] = [table, told, *_definitions(rows, tasks)]
-    drawn = [row for row in rows if row.ours is not None]
-    if drawn:
-        scores = [Score(_name(row), row.ours, row.interval, None if row.of_sample else row.published) for row in drawn]
-        png = score_bars(scores, "value", f"{level} confidence interval", by_run=False)
-        blocks.append(Gallery((Figure("published_and_ours", png, _caption(drawn)),)))
+    figures = tuple(_figures(rows, level))
+    blocks += [Gallery(figures)] if figures else []
     return Section("figures", "Published and ours", tuple(blocks))
+
+
+def _figures(rows: Sequence[Row], level: str) -> Iterator[Figure]:
+    """What is in points has a figure of its own: beside it, shares would be too short to be seen."""
+    for name, unit, in_points in (("published_and_ours", "value", False), ("points", "points", True)):
+        drawn = [row for row in rows if row.ours is not None and row.in_points == in_points]
+        if drawn:
+            scores = [
+                Score(_name(row), row.ours, row.interval, None if row.of_sample else row.published) for row in drawn
+            ]
+            digits = 2 if in_points else 4
+            png = score_bars(scores, unit, f"{level} confidence interval", by_run=False, digits=digits)
+            yield Figure(name, png, _caption(drawn) + (", in points" if in_points else ""))
 
 
 def _definitions(rows: Sequence[Row], tasks: Mapping[str, str]) -> Iterator[Block]:
@@ -172,11 +194,13 @@ def _cells(row: Row, metric: Metric | None) -> tuple[Cell, ...]:
         details += [f"{told[0].upper()}{told[1:]}{': see the notes' if why else ''}"]
     details += [SAMPLE] if row.of_sample else []
     version = (f"version {row.version}",) if row.version else ()
-    difference = difference_cell(row.difference, metric.higher_is_better) if metric else Cell(signed(row.difference))
+    difference = (
+        difference_cell(row.difference, metric.higher_is_better, row.digits) if metric else Cell(signed(row.difference))
+    )
     return (
         Cell(breakable(_name(row)), tuple(details)),
-        Cell(decimal(row.published)),
-        Cell(decimal(row.ours), interval_line(row.interval)),
+        Cell(decimal(row.published, row.digits)),
+        Cell(decimal(row.ours, row.digits), interval_line(row.interval)),
         difference,
         Cell(plain(row.published_within_interval)),
         Cell(count(row.samples)),

@@ -21,15 +21,22 @@ def results(run: RunSummary, task: TaskReport) -> Section:
         (Column("Metric", numeric=False), Column("Ours"), Column("Published"), Column("Difference")),
         tuple(_row(run, metric) for metric in (*task.metrics, *others) if _told(run, metric)),
     )
-    measured = "The run was not evaluated yet."
-    if run.values:
-        split = plain(run.metrics.get("split"))
-        measured = (
-            f"Ours: measured with the weights at the end of training on the {count(task.samples(run))} {task.unit} of "
-            f"the split {split} of {' '.join(run.measured_on)}. Difference: ours less the published figure."
-        )
     method = _method(run, task.unit)
-    return Section("results", "Results", (Text(measured), table, *((Text(method),) if method else ())))
+    told = measured(run, task.samples(run), task.unit)
+    return Section("results", "Results", (Text(told), table, *((Text(method),) if method else ())))
+
+
+def measured(run: RunSummary, samples: int, unit: str) -> str:
+    """Which weights were measured on what, in a sentence or two. unit: of the samples, in the plural."""
+    if not run.values:
+        return "The run was not evaluated yet."
+    weights = "with the weights at the end of training "
+    if not run.trains:
+        weights = "" if run.of_file else "with the weights as they were given, without training, "
+    return (
+        f"Ours: measured {weights}on the {count(samples)} {unit} of the split "
+        f"{plain(run.metrics.get('split'))} of {' '.join(run.measured_on)}. Difference: ours less the published figure."
+    )
 
 
 def _method(run: RunSummary, unit: str) -> str:
@@ -72,9 +79,9 @@ def _row(run: RunSummary, metric: Metric) -> tuple[Cell, ...]:
     definition = (metric.definition,) if metric.definition else ()
     return (
         Cell(metric.title, (*definition, *source)),
-        Cell(decimal(ours), interval(run, metric.key)),
-        Cell(decimal(as_number(published.get("value")))),
-        published_cell(run, metric.key, metric.higher_is_better),
+        Cell(decimal(ours, metric.digits), interval(run, metric.key)),
+        Cell(decimal(as_number(published.get("value")), metric.digits)),
+        published_cell(run, metric.key, metric.higher_is_better, metric.digits),
     )
 
 
@@ -89,17 +96,19 @@ def published_difference(run: RunSummary, key: str) -> float | None:
     return None if ours is None or theirs is None or of_sample(run) else ours - theirs
 
 
-def published_cell(run: RunSummary, key: str, higher_is_better: bool | None) -> Cell:
+def published_cell(run: RunSummary, key: str, higher_is_better: bool | None, digits: int = 4) -> Cell:
     """The difference to the published figure; None: whether higher is better is not known."""
     if run.published.get(key) and of_sample(run):
         return Cell(NOT_AVAILABLE, ("drawn sample",))
     difference = published_difference(run, key)
-    return Cell(signed(difference)) if higher_is_better is None else difference_cell(difference, higher_is_better)
+    if higher_is_better is None:
+        return Cell(signed(difference, digits))
+    return difference_cell(difference, higher_is_better, digits)
 
 
-def difference_cell(difference: float | None, higher_is_better: bool) -> Cell:
+def difference_cell(difference: float | None, higher_is_better: bool, digits: int = 4) -> Cell:
     """Signed, and in words whether that is better: colour alone does not reach everybody."""
-    text = signed(difference)
+    text = signed(difference, digits)
     if difference is None or text[0] not in ("+", MINUS):
         return Cell(text)
     tone: Tone = "better" if (difference > 0) == higher_is_better else "worse"

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from visionjobs.box_scenes import BoxScenes
+from visionjobs.boxes import Detections, Truth
+from visionjobs.detection_curves import DetectionCurves
 from visionjobs.mask_predictions import MaskPredictions
 from visionjobs.predictions import Predictions
 from visionjobs.sample_images import SampleImages
@@ -30,13 +33,16 @@ class RunSummary:
         gpu_utilisation (0..1, None on a CPU), peak_memory_bytes, seconds, diagnosis (None or a sentence), and the
         task's own columns, for classification train_loss, train_ce, train_uniform, train_accuracy, val_loss,
         val_accuracy; for segmentation train_loss, train_ce, train_miou, train_pixel_accuracy, val_loss, val_miou,
-        val_pixel_accuracy; lr of the epoch's last step.
+        val_pixel_accuracy; lr of the epoch's last step; for detection lr, train_loss, train_box, train_cls, train_dfl,
+        val_map50, val_map. Empty where nothing was trained: see `trains`.
     metrics: metrics.json, {} while there is none; its "data" names the dataset where that is not the run's own.
     dataset: the manifest of the dataset (dataset.json: classes, size, counts by split and class, ...), {} without.
     predictions, samples: of the validation split, and the images to show; None without.
     embeddings: "train_2d" float32 [n, 2], "val_2d" [m, 2], "val_3d" [m, 3] (t-SNE of the features), with
         "train_labels" int64 [n] and "val_labels" [m]; {} where the model has no features to show.
     masks, scenes: in place of predictions and samples, where the task is segmentation; of the measured split.
+    curves, box_scenes: the same where the task is detection. Of such a run that is compared also truth and detections:
+        its true boxes, and its own at the highest floor; load_summary leaves them None, as reading them takes seconds.
     """
 
     run: str
@@ -51,6 +57,10 @@ class RunSummary:
     embeddings: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     masks: MaskPredictions | None = None
     scenes: Scenes | None = None
+    curves: DetectionCurves | None = None
+    box_scenes: BoxScenes | None = None
+    truth: Truth | None = None
+    detections: Detections | None = None
 
     @property
     def task(self) -> str:
@@ -92,6 +102,16 @@ class RunSummary:
     def attempts(self) -> Sequence[Mapping[str, Any]]:
         """What the record says of each attempt, oldest first."""
         return self.record.get("attempts") or []
+
+    @property
+    def trains(self) -> bool:
+        """Whether the job trains at all, and does not evaluate weights as they are."""
+        return bool(self.setting("train.epochs") != 0)
+
+    @property
+    def of_file(self) -> bool:
+        """Whether it is of boxes that some detector has written to a file (training/evaluate_files.py): no run's."""
+        return not self.record and not self.trains
 
     def images(self, split: str) -> int | None:
         """Images of a split of the run's dataset, None where its manifest does not tell."""

@@ -14,6 +14,7 @@ class Metric:
     """A metric's key in metrics.json, its name and its definition in a sentence or two.
 
     optional: it exists for some datasets only, and is left out where there is neither a value nor a published one.
+    digits: decimals of a value.
     """
 
     key: str
@@ -21,6 +22,7 @@ class Metric:
     definition: str
     higher_is_better: bool = True
     optional: bool = False
+    digits: int = 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class CurveFigure:
 class TaskReport:
     """score, score_name: the history column by which the best epoch is chosen (higher is better), and its name.
     unit: what is evaluated, in the plural; samples: how many of them were. columns: history column -> heading;
-    columns_explained: what they mean, in sentences."""
+    columns_explained: what they mean, in sentences. results: the section that sets ours beside the published, where it
+    is another one than that of results.py."""
 
     unit: str
     metrics: tuple[Metric, ...]
@@ -51,3 +54,4 @@ class TaskReport:
     tiles: Callable[[RunSummary], tuple[Tile, ...]]
     remarks: Callable[[RunSummary], Iterable[str]]
     sections: Callable[[RunSummary], tuple[Section, ...]]
+    results: Callable[[RunSummary], Section] | None = None

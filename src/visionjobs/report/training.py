@@ -43,8 +43,11 @@ SPEED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 """The columns that every task's history has: key, heading, how a value is shown."""
 
 
-def training(run: RunSummary, task: TaskReport) -> Section:
-    """Curves of the task's columns and of throughput, the table of epochs, and what slowed an epoch down."""
+def training(run: RunSummary, task: TaskReport) -> Section | None:
+    """Curves of the task's columns and of throughput, the table of epochs, and what slowed an epoch down; None where
+    the job does not train."""
+    if not run.trains:
+        return None
     if not run.history:
         return Section("training", "Training", (Text("No epoch was completed."),))
     drawn = tuple(_curves(run, task))

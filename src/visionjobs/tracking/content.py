@@ -8,10 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from visionjobs.report.build import TASKS
+from visionjobs.report.detection_metrics import metrics_at
+from visionjobs.report.floors import floors
 from visionjobs.report.summary import Row, RunSummary, as_number
 from visionjobs.runs import Run
 from visionjobs.spec import JobSpec, flatten
-from visionjobs.tracking import content_classification, content_segmentation
+from visionjobs.tracking import content_classification, content_detection, content_segmentation
 from visionjobs.tracking.messages import Chart, Final, Picture, Table
 
 FIGURES = "report/figures"
@@ -34,6 +36,7 @@ CONTENTS = {
     "segmentation": TaskContent(
         content_segmentation.tables, content_segmentation.charts, content_segmentation.pictures
     ),
+    "detection": TaskContent(content_detection.tables, content_detection.charts, content_detection.pictures),
 }  # fmt: skip
 
 
@@ -76,9 +79,10 @@ def final(run: RunSummary, figures: Mapping[str, bytes]) -> Final:
 def _results(run: RunSummary) -> Table:
     """Ours beside the published figures. low, high: ends of the confidence interval; difference: ours less theirs."""
     task = TASKS.get(run.task)
+    known = metrics_at(floors(run)) or (task.metrics if task else ())
     titles = {
         metric.key: metric.title
-        for metric in (task.metrics if task else ())
+        for metric in known
         if not metric.optional or run.value(metric.key) is not None or metric.key in run.published
     }
     titles |= {key: key for key in run.published if key not in titles}

@@ -20,10 +20,16 @@ def confusion_matrix(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> C
     return Chart("confusion matrix", "wandb/confusion_matrix/v1", Table(columns, tuple(cells)), fields)
 
 
-def bars(title: str, numbers: Mapping[str, int], what: str) -> Chart:
+def bars(title: str, numbers: Mapping[str, float], what: str) -> Chart:
     """A bar a class."""
     table = Table(("class", what), tuple(numbers.items()))
     return Chart(title, "wandb/bar/v0", table, {"label": "class", "value": what})
+
+
+def lines(title: str, columns: tuple[str, str, str], points: Sequence[tuple[float, float, str]]) -> Chart:
+    """Lines by name. columns: of a point, x, y and the name of its line."""
+    x, y, name = columns
+    return Chart(title, "wandb/line/v0", Table(columns, tuple(points)), {"x": x, "y": y, "stroke": name})
 
 
 def with_full(run: RunSummary, counts: Counts) -> dict[str, Mapping[str, int]]:

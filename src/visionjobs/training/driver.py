@@ -16,6 +16,8 @@ from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
+from visionjobs.models.yolo import check_name
+from visionjobs.models.yolo_weights import check_trusted
 from visionjobs.provenance import code_version, hardware
 from visionjobs.runs import Attempt, Run, create_run, now
 from visionjobs.settings import Settings
@@ -24,6 +26,7 @@ from visionjobs.storage import Store
 from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
+from visionjobs.training.finetune_args import check_finetune
 from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.watch import Watcher, watch
@@ -45,11 +48,11 @@ def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
     if source is not None and source.kind == "local" and Path(source.origin).is_file():
         sha256 = model.sha256 or sha256_of(Path(source.origin))
         model = model.model_copy(update={"weights": source.origin, "sha256": sha256})
-    if spec.task == "detection" and (path := locate_weights(spec, root, cache)) is not None:
-        from visionjobs.models.yolo_weights import check_trusted
-
-        check_trusted(spec, path)
-        model = model.model_copy(update={"sha256": sha256_of(path)})
+    if spec.task == "detection":
+        check_name(spec.model.name)
+        if (path := locate_weights(spec, root, cache)) is not None:
+            check_trusted(spec, path)
+            model = model.model_copy(update={"sha256": sha256_of(path)})
     return spec.model_copy(update={"data": data, "model": model})
 
 
@@ -75,6 +78,8 @@ def train_run(
         share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
         check_free(share, connection)
         check_precision(spec, bool(share.gpus))
+        if spec.task == "detection" and spec.train.epochs:
+            check_finetune(spec, dataset.manifest, bool(share.gpus))
         run = run or create_run(root, spec, dataset.manifest.model_dump_json(indent=1))
         attempt = run.claim("attempt", _info(share))
         if run.dataset() is None:  # a run of an older version

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @dataclass
 class _Prepared:
     """What a worker has before it meets the others. state: the newest checkpoint's bytes, on the main worker; layout:
-    the folder with the dataset in YOLO's layout; left_out: keys that initial weights did not fit."""
+    the folder with the dataset in YOLO's layout."""
 
     spec: JobSpec
     attempt: Attempt
@@ -52,7 +52,6 @@ class _Prepared:
     model: DetectionModel
     state: bytes | None
     warnings: list[str]
-    left_out: int
 
 
 def finetune_main(config: dict[str, Any]) -> dict[str, Any]:
@@ -100,20 +99,25 @@ def _prepare(work: Work, worker: Worker) -> _Prepared:
     warnings: list[str] = []
     newest = load_newest(attempt.run, warnings.append) if worker.is_main else None
     weights = locate_weights(spec, root, cache) if worker.is_main and newest is None else None
-    model, left_out = _model(spec, len(reference.manifest.classes), weights)
-    state = newest[1] if newest else None
-    return _Prepared(spec, attempt, reference.manifest, layout, model, state, warnings, len(left_out))
+    model = _model(spec, len(reference.manifest.classes), weights, warnings)
+    return _Prepared(spec, attempt, reference.manifest, layout, model, newest[1] if newest else None, warnings)
 
 
-def _model(spec: JobSpec, num_classes: int, weights: Path | None) -> tuple[DetectionModel, list[str]]:
-    """Built from train.seed, filled from `weights`; and the keys of the head that did not fit."""
+def _model(spec: JobSpec, num_classes: int, weights: Path | None, warnings: list[str]) -> DetectionModel:
+    """Built from train.seed and filled from `weights`; adds a warning where a part of them did not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.train.seed)
         model = build_yolo(spec.model.name, num_classes)
-    if weights is None:
-        return model, []
-    check_trusted(spec, weights)
-    return model, load_yolo(model, load_detection_state(weights).state, str(weights))
+    if weights is not None:
+        check_trusted(spec, weights)
+        found = load_detection_state(weights)
+        left_out = load_yolo(model, found.state, str(weights))
+        if left_out:
+            warnings.append(
+                f"model.weights are of {len(found.names)} classes, and the dataset has {num_classes}: {len(left_out)} "
+                "tensors of the head begin at random"
+            )
+    return model
 
 
 def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path) -> Outcome:
@@ -200,5 +204,4 @@ def _facts(trainer: FineTuner, prepared: _Prepared) -> dict[str, Any]:
         "warmup_epochs": args.warmup_epochs,
         "nominal_batch": args.nbs,
         "close_mosaic": args.close_mosaic,
-        "head_tensors_left_out": prepared.left_out,
     }

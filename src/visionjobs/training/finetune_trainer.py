@@ -14,6 +14,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,10 +145,14 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
         """Raises FinalError, on all workers, where ultralytics left images out."""
         problem: VisionjobsError | None = None
         for split, loader in (("train", self.train_loader), ("val", self.test_loader)):
-            if len(loader.dataset) != self.images[split]:
+            folder, expected = Path(self.folders[split]), self.images[split]
+            if len(loader.dataset) != expected:
+                taken = {Path(file).name for file in loader.dataset.im_files}
+                left = sorted(path.name for path in folder.iterdir() if path.name not in taken)
                 problem = FinalError(
-                    f"ultralytics reads {len(loader.dataset)} of the {self.images[split]} images in "
-                    f"{self.folders[split]}: delete that folder's parent, and see what is wrong with the others"
+                    f"{folder}: ultralytics takes {len(taken)} of the {expected} images of {split}, and leaves out "
+                    f"such as {left[0] if left else 'those that are missing'}: it wants 10 pixels a side and more. "
+                    f"Import the others again, or delete {folder.parents[1]}, if it was changed: it is written anew"
                 )
         if (first := self.worker.first_error(problem)) is not None:
             raise first
