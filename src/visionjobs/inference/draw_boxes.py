@@ -33,9 +33,10 @@ def draw_boxes(pixels: npt.NDArray[np.uint8], found: Found, classes: Sequence[st
         draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
         text = f"{classes[category]} {score:.2f}"
         left, top, right, bottom = draw.textbbox((0, 0), text, letters)
+        start = max(0.0, min(x, image.width - (right - left) - 4))
         above = max(0.0, y - (bottom - top) - 4)
-        draw.rectangle((x, above, x + right - left + 4, above + bottom - top + 4), colour)
-        draw.text((x + 2 - left, above + 2 - top), text, _ink(colour), letters)
+        draw.rectangle((start, above, start + right - left + 4, above + bottom - top + 4), colour)
+        draw.text((start + 2 - left, above + 2 - top), text, _ink(colour), letters)
     return image
 
 
