@@ -54,7 +54,9 @@ class Model(Section):
     """Which architecture, and with which weights it starts."""
 
     name: str = Field(description="a name from models/")
-    weights: str = Field("random", description="random, a torchvision weights name, a file or a storage address")
+    weights: str = Field(
+        "random", description="random, a name of torchvision's or ultralytics', a file or a storage address"
+    )
     sha256: Sha256 | None = Field(None, description="expected sha256 of the weights file")
     trust: bool = Field(False, description="load a .pt of unknown sha256 all the same: it may run any code (detection)")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the features before the last layer that is dropped")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from visionjobs.metrics.confidence_bins import bin_numbers, bin_sums
+from visionjobs.metrics.calibration import bin_numbers
+from visionjobs.metrics.confidence_bins import bin_sums
 
 scores = st.one_of(st.integers(0, 50).map(lambda m: m / 50), st.floats(0, 1))
 samples = st.lists(st.tuples(scores, st.booleans()), min_size=1, max_size=60)

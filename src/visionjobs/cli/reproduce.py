@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from visionjobs.cli.console import err, number, print_error, print_warning
 from visionjobs.cli.report import output_store, tell_page
-from visionjobs.cli.run import on_sample, run_new
+from visionjobs.cli.run import NotOnSampleError, on_sample, run_new
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.jobfile import find_job, job_names, load_job
 from visionjobs.report.files import replace_page
@@ -181,6 +181,9 @@ def _reproduce(one: Wanted, finished: Sequence[Finished], train: Callable[[str],
         run, problem = _newest(one.spec, finished)
         run = run or train(one.job)
         summary = load_summary(run) if run is not None else None
+    except NotOnSampleError as error:
+        print_warning(str(error))
+        return Reproduced(name, task, published, None, "not on the drawn sample")
     except VisionjobsError as error:
         print_error(f"{name}: {error}")
         return Reproduced(name, task, published, None, FAILED + " ".join(str(error).split()))

@@ -67,10 +67,14 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     return _train(settings, root, spec, None, job, notes)
 
 
+class NotOnSampleError(UserError):
+    """The job has no sense on a drawn sample."""
+
+
 def _check_weights_for_sample(spec: JobSpec, sets: Sequence[str]) -> None:
-    """Raises UserError where nothing is trained, and the job's own weights know none of the sample's classes."""
+    """Raises NotOnSampleError where nothing is trained, and the job's weights know none of the sample's classes."""
     if not spec.train.epochs and not any(item.startswith("model.weights=") for item in sets):
-        raise UserError(
+        raise NotOnSampleError(
             f"--sample: {spec.name} evaluates weights as they are (train.epochs is 0), and the drawn sample has other "
             "classes than theirs. Train on it: visionjobs run yolo_finetune --sample --set model.weights=random --set "
             "train.epochs=3; or give weights that know its classes: --set model.weights=FILE"

@@ -34,14 +34,15 @@ class Decoded:
     height: int
 
 
-def decode(file: BinaryIO, size: tuple[int, int]) -> Decoded:
-    """Decode, turn as EXIF says, convert to RGB and resize to `size` (height, width), bilinear with antialiasing.
+def decode(file: BinaryIO, size: tuple[int, int] | None) -> Decoded:
+    """Decode, turn as EXIF says, convert to RGB and resize to `size` (height, width), bilinear with antialiasing; None:
+    at its own size.
 
     Raises UnusableImageError. Call it within `quiet_pillow()`.
     """
     with _opened(file) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        resized = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        resized = upright if size is None else upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return Decoded(np.asarray(resized), upright.width, upright.height)
 
 

@@ -70,10 +70,11 @@ class Found:
 
 
 class Network(Protocol):
-    """classes: the model's own names. Called with uint8 RGB [b, height, width, 3] on the device, it gives float32
+    """classes: the model's own names; where: the device that it computes on. Called with uint8 RGB [b, height, width, 3] on the device, it gives float32
     [b, 4 + K, anchors] there: x and y of the centre, width and height in pixels, and a confidence a class."""
 
     classes: tuple[str, ...]
+    where: torch.device
 
     def __call__(self, images: Tensor) -> Tensor:
         """See above."""
@@ -85,7 +86,7 @@ class TorchNetwork:
 
     def __init__(self, path: str, device: torch.device) -> None:
         weights = load_detection_state(Path(path))
-        self.classes = weights.names
+        self.classes, self.where = weights.names, device
         fused = build_detector(weights, path).fuse(verbose=False)
         self._model = fused.to(device=device, memory_format=torch.channels_last)
 
@@ -115,7 +116,8 @@ def letterbox(images: Sequence[Image], into: Image, threads: int) -> None:
 
 
 class Detector:
-    """classes: the model's own names, in the order of its class numbers."""
+    """classes: the model's own names, in the order of its class numbers; where: the device that its network computes
+    on, which for an .onnx is the CPU where onnxruntime was built without CUDA."""
 
     def __init__(self, config: DetectorConfig) -> None:
         """Raises UserError for weights that cannot be used."""
@@ -126,7 +128,7 @@ class Detector:
             if config.weights.endswith(".onnx")
             else TorchNetwork(config.weights, self._device)
         )
-        self.classes = self._network.classes
+        self.classes, self.where = self._network.classes, self._network.where
 
     @torch.inference_mode()
     def predict(self, images: Sequence[Image]) -> list[Found]:

@@ -17,7 +17,7 @@ TYPES: dict[str, torch.dtype] = {"tensor(float)": torch.float32, "tensor(float16
 
 
 class OnnxNetwork:
-    """classes: as the file's metadata name them.
+    """classes: as the file's metadata name them; where: it computes, the CPU where onnxruntime has no CUDA.
 
     Raises UserError for a file that onnxruntime cannot open, of another task or input size, or without class names.
     """
@@ -26,7 +26,7 @@ class OnnxNetwork:
         self._path, self._device = path, device
         self._session = _session(path, device, threads)
         self.classes = class_names(self._session.get_modelmeta().custom_metadata_map, path)
-        self._where = device if "CUDAExecutionProvider" in self._session.get_providers() else torch.device("cpu")
+        self.where = device if "CUDAExecutionProvider" in self._session.get_providers() else torch.device("cpu")
         (given, *others), (self._output, *_) = self._session.get_inputs(), self._session.get_outputs()
         shape = given.shape
         if others or len(shape) != 4 or shape[1] != 3 or not {given.type, self._output.type} <= TYPES.keys():
@@ -64,16 +64,16 @@ class OnnxNetwork:
 
     def _run(self, inputs: Tensor) -> Tensor:
         """onnxruntime is given the addresses of images and answers, which on a GPU stay where they are."""
-        inputs = inputs.to(self._where)
+        inputs = inputs.to(self.where)
         binding, shape = self._session.io_binding(), (len(inputs), *self._output.shape[1:])
-        if self._where.type == "cuda":
-            torch.cuda.current_stream(self._where).synchronize()  # onnxruntime computes in a stream of its own
+        if self.where.type == "cuda":
+            torch.cuda.current_stream(self.where).synchronize()  # onnxruntime computes in a stream of its own
         self._bind(binding.bind_input, self._input, inputs)
         if not all(isinstance(side, int) for side in shape):  # a file for any size of images: known afterwards
             binding.bind_output(self._output.name)
             self._session.run_with_iobinding(binding)
             return torch.from_numpy(binding.copy_outputs_to_cpu()[0]).to(self._device)
-        answers = torch.empty(shape, dtype=TYPES[self._output.type], device=self._where)
+        answers = torch.empty(shape, dtype=TYPES[self._output.type], device=self.where)
         self._bind(binding.bind_output, self._output.name, answers)
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
@@ -81,7 +81,7 @@ class OnnxNetwork:
 
     def _bind(self, bind: Callable[..., None], name: str, tensor: Tensor) -> None:
         kind = np.float32 if tensor.dtype == torch.float32 else np.float16
-        bind(name, self._where.type, self._where.index or 0, kind, tuple(tensor.shape), tensor.data_ptr())
+        bind(name, self.where.type, self.where.index or 0, kind, tuple(tensor.shape), tensor.data_ptr())
 
 
 def _session(path: str, device: torch.device, threads: int) -> Any:

@@ -53,9 +53,8 @@ class BoxFiles(PredictionFiles):
         (folder / BOXES).mkdir()
 
     def read(self, image: ImageFile) -> Decoded | Reject:
-        """At its own size, which is known only after it was read once."""
-        small = read_image(image, (1, 1))
-        return small if isinstance(small, Reject) else read_image(image, (small.height, small.width))
+        """At its own size."""
+        return read_image(image, None)
 
     def predict(self, pairs: Sequence[Pair]) -> None:
         """The pictures are drawn in threads."""

@@ -69,8 +69,8 @@ def find_images(given: Sequence[str], endpoint: str | None = None) -> Found:
     return found
 
 
-def read_image(image: ImageFile, size: tuple[int, int]) -> Decoded | Reject:
-    """Decode at `size` (height, width), exactly as the import of a dataset does; or why it cannot be used.
+def read_image(image: ImageFile, size: tuple[int, int] | None) -> Decoded | Reject:
+    """Decode at `size` (height, width; None: its own) as the import of a dataset does; or why it cannot be used.
 
     Raises StorageError where a server is gone. Call it within `quiet_pillow()`.
     """

@@ -41,18 +41,18 @@ class Bin:
         return vars(self).copy()
 
 
-def edges() -> Floats:
-    """The inner edges of the equal bins, m/15 for m = 1..14, float64 [14]."""
-    return np.arange(1, BINS) / BINS
+def edges(bins: int = BINS) -> Floats:
+    """The inner edges of the equal bins, m/bins for m = 1..bins-1, float64 [bins - 1]."""
+    return np.arange(1, bins) / bins
 
 
-def bin_numbers(confidence: Floats) -> npt.NDArray[np.int64]:
-    """The bin of each confidence, int64 [n]: number m (from 0) is (m/15, (m+1)/15], and 0 is in the first.
+def bin_numbers(confidence: Floats, bins: int = BINS) -> npt.NDArray[np.int64]:
+    """The bin of each confidence, int64 [n]: number m (from 0) is (m/bins, (m+1)/bins], and 0 is in the first.
 
     What is not a number goes to the last one. Source: Guo et al., "On Calibration of Modern Neural Networks",
-    ICML 2017, section 2.
+    ICML 2017, section 2; Kuzucu et al.'s own code for detectors (ECCV 2024) has the same edges.
     """
-    return np.searchsorted(edges() + ROUNDING, confidence, side="left")
+    return np.searchsorted(edges(bins) + ROUNDING, confidence, side="left")
 
 
 def equal_bins(

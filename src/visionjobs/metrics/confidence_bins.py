@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visionjobs.boxes import Floats, Ints
-from visionjobs.metrics.calibration import ROUNDING
+from visionjobs.metrics.calibration import bin_numbers
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,6 @@ class BinSums:
         total = self.n.sum(axis=1)
         gaps = abs(self.target - self.confidence).sum(axis=1)
         return np.asarray(np.divide(gaps, total, out=np.full(len(total), np.nan), where=total > 0))
-
-
-def bin_numbers(confidence: Floats, bins: int) -> Ints:
-    """The bin of each confidence, int64 [n]: number m (from 0) is (m/bins, (m+1)/bins], and 0 is in the first.
-
-    The edges are Guo et al.'s (ICML 2017, section 2), and those of Kuzucu et al.'s own code (ECCV 2024).
-    """
-    return np.searchsorted(np.arange(1, bins) / bins + ROUNDING, confidence, side="left")
 
 
 def bin_sums(

@@ -50,7 +50,12 @@ SPECIAL = {
 
 
 def _tide() -> Iterable[Metric]:
-    yield Metric("tide.all.ap50", "AP50 in points", "As TIDE computes it: 100 detections an image.", digits=2)
+    yield Metric(
+        "tide.all.ap50",
+        "AP50 in points",
+        "As TIDE computes it: the 100 most confident detections of an image, where COCO takes 100 of each class.",
+        digits=2,
+    )
     for name, (words, definition) in (ERRORS | SPECIAL).items():
         yield Metric(f"tide.all.{name}", f"{name}: {words}", definition, higher_is_better=False, digits=2)
     for size in (size for size in PARTS if size != "all"):
@@ -88,7 +93,8 @@ GROUPS = (
     Group(
         "TIDE's errors",
         "AP50 as TIDE computes it, and its errors, in points from 0 to 100. An error: by how much AP50 would rise if "
-        "this kind of error were not there; lower is better.",
+        "this kind of error were not there; lower is better, but only beside a like AP50: where little is found there "
+        "is little to win by mending one kind alone.",
         tuple(_tide()),
     ),
     Group(

@@ -46,7 +46,7 @@ def evaluate_boxes(
     numbers = class_map(asked.detector.classes, opened.truth.classes, told.warn)
     images = np.arange(len(opened))
     found = predict_images(
-        asked.detector, opened, images, spec.detect.batch, default_threads(), device,
+        asked.detector, opened, images, spec.detect.batch, default_threads(),
         lambda count: told.samples(count, len(images)),
     )  # fmt: skip
     completed = detection.complete(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from visionjobs.arrays import pack_fields, unpack_fields
 from visionjobs.boxes import Ints
@@ -21,6 +22,11 @@ from visionjobs.training.ray_workers import Share
 
 BLOCK_BATCHES = {"cpu": 1, "gpu": 8}
 """A piece of work is so many batches: what is done again where a prediction is interrupted."""
+
+NO_CUDA = (
+    "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, in spite of "
+    "the GPU; install onnxruntime-gpu, or give the weights as .pt"
+)
 
 OnClasses = Callable[[tuple[str, ...]], list[str]]
 """Told the model's classes before anything is stored: warnings, or a UserError that refuses them."""
@@ -38,6 +44,7 @@ class PredictingActor:
         """One row a block: the part as bytes, or the error and its exit status as JSON."""
         try:
             if self._predictor is None:
+                torch.set_num_threads(self._work.threads)
                 self._predictor = Predictor(self._work)
             return {"part": [pack_fields(self._predictor.predict(batch["data"]))], "error": [""]}
         except VisionjobsError as error:
@@ -64,6 +71,8 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
         try:
             for part in _stream(work, share, todo):
                 progress.warn(on_classes(tuple(part.classes.tolist())))
+                if work.use_gpu and str(part.device) == "cpu":
+                    progress.warn([NO_CUDA])
                 write_part(attempt, work.sha256, part)
                 progress.add(part)
                 todo = np.setdiff1d(todo, part.done)

@@ -64,22 +64,20 @@ class Predictor:
         weights = _weights_on_node(work, spec, root, cache)
         self._batch, self._threads = spec.detect.batch, work.threads
         device = "cuda:0" if work.use_gpu else "cpu"
-        self._device = torch.cuda.get_device_name(device) if work.use_gpu else device
         self.detector = Detector(detector_config(spec, weights, spec.detect.floors[0], device, work.threads))
 
     def predict(self, images: Ints) -> BoxPart:
         """images: indices in the split."""
-        return predict_images(self.detector, self.split, images, self._batch, self._threads, self._device)
+        return predict_images(self.detector, self.split, images, self._batch, self._threads)
 
 
 def predict_images(
-    detector: Detector, split: BoxSplit, images: Ints, batch: int, threads: int, device: str,
+    detector: Detector, split: BoxSplit, images: Ints, batch: int, threads: int,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> BoxPart:  # fmt: skip
     """images: indices in the split. Their files are decoded in threads while the detector looks at those before.
 
-    device: its name, for the record; on_images: told how many more are done. Raises FinalError where the device's
-    memory is too small.
+    on_images: told how many more are done. Raises FinalError where the device's memory is too small.
     """
     found: list[Found] = []
     waiting: list[Any] = []
@@ -98,8 +96,12 @@ def predict_images(
         boxes=np.concatenate([result.boxes for result in found]),
         scores=np.concatenate([result.scores for result in found]),
         classes=np.array(detector.classes, np.str_),
-        device=np.array(device, np.str_),
+        device=np.array(_name(detector.where), np.str_),
     )
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _ask(detector: Detector, images: list[Any]) -> list[Found]:
