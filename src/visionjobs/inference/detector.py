@@ -70,8 +70,11 @@ class Found:
 
 
 class Network(Protocol):
-    """classes: the model's own names; where: the device that it computes on. Called with uint8 RGB [b, height, width, 3] on the device, it gives float32
-    [b, 4 + K, anchors] there: x and y of the centre, width and height in pixels, and a confidence a class."""
+    """classes: the model's own names; where: the device that it computes on.
+
+    Called with uint8 RGB [b, height, width, 3] on the detector's device, it gives float32 [b, 4 + K, anchors] there: x
+    and y of the centre, width and height in pixels, and a confidence a class.
+    """
 
     classes: tuple[str, ...]
     where: torch.device

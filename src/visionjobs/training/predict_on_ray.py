@@ -24,8 +24,8 @@ BLOCK_BATCHES = {"cpu": 1, "gpu": 8}
 """A piece of work is so many batches: what is done again where a prediction is interrupted."""
 
 NO_CUDA = (
-    "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, in spite of "
-    "the GPU; install onnxruntime-gpu, or give the weights as .pt"
+    "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, not the "
+    "GPU; install onnxruntime-gpu, or give the weights as .pt"
 )
 
 OnClasses = Callable[[tuple[str, ...]], list[str]]
