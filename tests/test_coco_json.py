@@ -70,6 +70,16 @@ ENTRY = {"id": 1, "image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4]}
         ({"annotations": [ENTRY | {"bbox": [1, 2, -3, 4]}]}, "has the box [1.0, 2.0, -3.0, 4.0]"),
         ({"annotations": [ENTRY | {"bbox": [1, 2, float("nan"), 4]}]}, "has the box [1.0, 2.0, nan, 4.0]"),
         ({"annotations": [ENTRY | {"bbox": [1, 2, 3]}]}, "another form than COCO's"),
+        ({"annotations": [ENTRY | {"bbox": [1, 2, 1e7, 4]}]}, "has the box [1.0, 2.0, 10000000.0, 4.0]"),
+        ({"annotations": [ENTRY | {"bbox": [1, 2, "3", 4]}]}, "'3' is no number"),
+        ({"annotations": [ENTRY | {"bbox": [1, 2, int("9" * 400), 4]}]}, "another form than COCO's"),
+        ({"annotations": [ENTRY | {"id": 2**70}]}, "another form than COCO's"),
+        ({"annotations": [ENTRY | {"area": float("nan")}]}, "the annotation 1 has the area nan"),
+        ({"annotations": [ENTRY | {"area": -5}]}, "the annotation 1 has the area -5.0"),
+        ({"annotations": [ENTRY | {"area": float("inf")}]}, "the annotation 1 has the area inf"),
+        ({"annotations": [ENTRY | {"area": "9"}]}, "'9' is no number"),
+        ({"annotations": [ENTRY | {"iscrowd": "0"}]}, "iscrowd is '0', expected 0 or 1"),
+        ({"categories": [{"id": 1, "name": "7"}, {"id": 18, "name": 7}]}, 'the name "7" is that of more than one'),
         ({"annotations": [ENTRY | {"bbox": "box"}]}, "another form than COCO's"),
         ({"annotations": [ENTRY | {"id": "one"}]}, "another form than COCO's"),
         ({"annotations": [7]}, "another form than COCO's"),
@@ -99,7 +109,8 @@ RESULT = {"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
         ([RESULT | {"category_id": 2}], "entry 0 has the category_id 2, which is none of the annotations' categories"),
         ([RESULT | {"bbox": [1, 2, 3, -4]}], "entry 0 of the results has the box [1.0, 2.0, 3.0, -4.0]"),
         ([RESULT | {"bbox": [float("inf"), 2, 3, 4]}], "entry 0 of the results has the box [inf"),
-        ([RESULT | {"bbox": [1, 2, 3, None]}], "has the box [1.0, 2.0, 3.0, nan]"),
+        ([RESULT | {"bbox": [1, 2, 3, None]}], "None is no number"),
+        ([RESULT | {"score": "0.5"}], "'0.5' is no number"),
         ([RESULT | {"bbox": [1, 2, 3]}], "another form"),
         ([RESULT | {"score": float("nan")}], "entry 0 has the score nan"),
         ([RESULT, RESULT | {"score": 1.5}], "entry 1 has the score 1.5"),
@@ -118,13 +129,13 @@ def test_mistakes_in_results(results: Any, told: str) -> None:
 def test_results_are_written_as_they_are_read() -> None:
     truth = read(annotations())
     found = Detections(
-        np.array([1, 0]), np.array([1, 0]), np.array([[1.0004, 2, 3.25, 4], [0, 0, 10, 20]]), np.array([0.1234567, 1])
+        np.array([1, 0]), np.array([1, 0]), np.array([[1.0004, 2, 3.25, 4], [0, 0, 10, 20]]), np.array([0.123456783, 1])
     )
     data = write_results(truth, found)
-    assert json.loads(data)[0] == {"image_id": 9, "category_id": 18, "bbox": [1.0, 2.0, 3.25, 4.0], "score": 0.123457}
+    assert json.loads(data)[0] == {"image_id": 9, "category_id": 18, "bbox": [1.0, 2.0, 3.25, 4.0], "score": 0.12345678}
     again = read_results(data, "results.json", truth)
     assert again.images.tolist() == [1, 0]
-    assert again.scores.tolist() == [0.123457, 1]
+    assert again.scores.tolist() == [0.12345678, 1]
     assert again.boxes[1].tolist() == [0, 0, 10, 20]
     assert len(read_results(write_results(truth, found.above(2)), "results.json", truth)) == 0
 
@@ -158,3 +169,14 @@ def test_sizes_are_coco_s_and_share_no_box() -> None:
 
 def test_floors_as_keys() -> None:
     assert [floor_key(floor) for floor in (0.001, 0.25, 0.3, 1e-05)] == ["0.001", "0.25", "0.3", "1e-05"]
+
+
+def test_scores_that_differ_in_float32_differ_in_the_file() -> None:
+    truth = read(annotations())
+    scores = np.nextafter(np.float32(1), np.float32(0)) - np.arange(40, dtype=np.float32) * np.float32(2**-24)
+    number = len(scores)
+    found = Detections(np.zeros(number, int), np.zeros(number, int), np.ones((number, 4)), scores.astype(np.float64))
+    again = read_results(write_results(truth, found), "results.json", truth).scores
+    assert len(set(again.tolist())) == number
+    assert (np.diff(again) < 0).all()
+    np.testing.assert_allclose(again, scores, atol=1e-8)

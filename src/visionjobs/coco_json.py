@@ -14,6 +14,9 @@ RESULTS = "predictions/coco_predictions.json"
 ANNOTATIONS = "predictions/annotations.json"
 """Where a run keeps the boxes that it found, above its lowest floor, and the true ones that they are measured by."""
 
+LARGEST = 1e6
+"""Pixels: no coordinate or side of a box is as large."""
+
 
 def read_annotations(data: bytes, source: str) -> Truth:
     """The contents of an annotation file. Raises UserError naming `source` and the entry that is wrong.
@@ -40,17 +43,17 @@ def read_annotations(data: bytes, source: str) -> Truth:
                 [[image.get("height", 0), image.get("width", 0)] for image in images], np.int64
             ).reshape(-1, 2),
             category_ids=category_ids,
-            classes=tuple(str(category["name"]) for category in categories),
+            classes=_names(categories, source),
             annotation_ids=_ids(annotations, "annotations", source),
             images=_indices(annotations, "image_id", image_ids, "images", source),
             categories=_indices(annotations, "category_id", category_ids, "categories", source),
             boxes=_boxes(annotations, source, "annotations"),
-            areas=np.array([_area(item) for item in annotations], np.float64),
-            crowd=np.array([bool(item.get("iscrowd", 0)) for item in annotations], np.bool_),
+            areas=_areas(annotations, source),
+            crowd=np.array([_is_crowd(item) for item in annotations], np.bool_),
         )
     except KeyError as error:
         raise UserError(f"{source}: an entry lacks {error}; expected COCO's format of instances") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{source}: an entry has another form than COCO's format of instances ({error})") from error
 
 
@@ -66,12 +69,12 @@ def read_results(data: bytes, source: str, truth: Truth) -> Detections:
         images = _indices(found, "image_id", truth.image_ids, "images", source)
         categories = _indices(found, "category_id", truth.category_ids, "categories", source)
         boxes = _boxes(found, source, "results")
-        scores = np.array([item["score"] for item in found], np.float64)
+        scores = _numbers([item["score"] for item in found])
     except KeyError as error:
         raise UserError(
             f"{source}: an entry lacks {error}; expected a JSON list of {{image_id, category_id, bbox, score}}"
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{source}: an entry has another form than COCO's format of results ({error})") from error
     wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     if len(wrong):
@@ -80,12 +83,13 @@ def read_results(data: bytes, source: str, truth: Truth) -> Detections:
 
 
 def write_results(truth: Truth, detections: Detections) -> bytes:
-    """COCO's format of results: boxes to a thousandth of a pixel, scores to 6 digits after the point."""
+    """COCO's format of results: boxes to a thousandth of a pixel, scores with all the digits that float32 has, so that
+    those which differ there differ in the file."""
     rows = zip(
         truth.image_ids[detections.images].tolist(),
         truth.category_ids[detections.categories].tolist(),
         detections.boxes.round(3).tolist(),
-        detections.scores.round(6).tolist(),
+        map(str, detections.scores.astype(np.float32)),
         strict=True,
     )
     entries = (
@@ -96,26 +100,28 @@ def write_results(truth: Truth, detections: Detections) -> bytes:
 
 
 def write_annotations(truth: Truth) -> bytes:
-    """COCO's format of instances, as `read_annotations` reads it: boxes only, without segments and captions."""
-    images = zip(truth.image_ids.tolist(), truth.paths, truth.image_sizes.tolist(), strict=True)
-    boxes = zip(
-        truth.annotation_ids.tolist(), truth.image_ids[truth.images].tolist(),
-        truth.category_ids[truth.categories].tolist(), truth.boxes.tolist(), truth.areas.tolist(),
-        truth.crowd.astype(int).tolist(), strict=True,
-    )  # fmt: skip
-    names = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
-    content = {
-        "images": [
-            {"id": number, "file_name": path, "height": height, "width": width}
-            for number, path, (height, width) in images
-        ],
-        "annotations": [dict(zip(names, values, strict=True)) for values in boxes],
-        "categories": [
-            {"id": number, "name": name}
-            for number, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
-        ],
-    }
-    return json.dumps(content, indent=0).encode()
+    """COCO's JSON of what an evaluation needs: ids, names, sizes, boxes, areas and crowd, all as in the source.
+
+    Segments, key points, licences and the like are not kept. Each entry stands on a line of its own.
+    """
+    images = [
+        {"id": number, "file_name": path, "height": size[0], "width": size[1]}
+        for number, path, size in zip(truth.image_ids.tolist(), truth.paths, truth.image_sizes.tolist(), strict=True)
+    ]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": int(crowd)}
+        for number, image, category, box, area, crowd in zip(
+            truth.annotation_ids.tolist(), truth.image_ids[truth.images].tolist(),
+            truth.category_ids[truth.categories].tolist(), truth.boxes.tolist(), truth.areas.tolist(),
+            truth.crowd.tolist(), strict=True,
+        )
+    ]  # fmt: skip
+    categories = [
+        {"id": number, "name": name} for number, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
+    ]
+    parts = {"images": images, "annotations": annotations, "categories": categories}
+    lists = (f'"{key}": [\n' + ",\n".join(json.dumps(entry) for entry in part) + "\n]" for key, part in parts.items())
+    return ("{" + ",\n".join(lists) + "}\n").encode()
 
 
 def _parsed(data: bytes, source: str) -> Any:
@@ -159,11 +165,37 @@ def _indices(entries: list[Any], key: str, ids: Ints, what: str, source: str) ->
     return places.astype(np.int64)
 
 
+def _names(categories: list[Any], source: str) -> tuple[str, ...]:
+    """Those of the classes: results are kept under them."""
+    names = tuple(str(category["name"]) for category in categories)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f'{source}: the name "{twice[0]}" is that of more than one category; expected names of their own'
+        )
+    return names
+
+
+def _is_crowd(annotation: dict[str, Any]) -> bool:
+    value = annotation.get("iscrowd", 0)
+    if value not in (0, 1) or isinstance(value, float):
+        raise TypeError(f"iscrowd is {value!r}, expected 0 or 1")
+    return bool(value)
+
+
+def _numbers(values: list[Any]) -> Floats:
+    """float64 [n]. Raises TypeError for what is no number, a text of digits too."""
+    if not all(type(value) in (float, int) for value in values):
+        wrong = next(value for value in values if type(value) not in (float, int))
+        raise TypeError(f"{wrong!r} is no number")
+    return np.array(values, np.float64)
+
+
 def _boxes(entries: list[Any], source: str, what: str) -> Floats:
     if not all(len(item["bbox"]) == 4 for item in entries):
         raise ValueError("a bbox needs 4 numbers")
-    boxes = np.array([item["bbox"] for item in entries], np.float64).reshape(-1, 4)
-    wrong = np.flatnonzero(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
+    boxes = _numbers([side for item in entries for side in item["bbox"]]).reshape(-1, 4)
+    wrong = np.flatnonzero(~(abs(boxes) < LARGEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1))
     if len(wrong):
         raise UserError(
             f"{source}: entry {wrong[0]} of the {what} has the box {boxes[wrong[0]].tolist()}; expected [x, y, width, "
@@ -172,7 +204,13 @@ def _boxes(entries: list[Any], source: str, what: str) -> Floats:
     return boxes
 
 
-def _area(annotation: dict[str, Any]) -> float:
-    """COCO's own where it is there; some files of other sources have none."""
-    width, height = annotation["bbox"][2:]
-    return float(annotation.get("area", width * height))
+def _areas(annotations: list[Any], source: str) -> Floats:
+    """COCO's own where they are there; some files of other sources have none."""
+    areas = _numbers([item["area"] if "area" in item else item["bbox"][2] * item["bbox"][3] for item in annotations])
+    wrong = np.flatnonzero(~((areas >= 0) & (areas < LARGEST**2)))
+    if len(wrong):
+        raise UserError(
+            f"{source}: the annotation {annotations[wrong[0]]['id']} has the area {areas[wrong[0]]}; expected square "
+            f"pixels, 0 or more; such annotations: {len(wrong):,}"
+        )
+    return areas

@@ -14,10 +14,10 @@ from import_helpers import picture
 from PIL import Image
 
 from visionjobs.boxes import Truth
-from visionjobs.coco_json import read_annotations
+from visionjobs.coco_json import read_annotations, write_annotations
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef
-from visionjobs.data.coco_check import SLACK, check_boxes, counted, write_annotations
+from visionjobs.data.coco_check import SLACK, check_boxes, counted
 from visionjobs.data.coco_dataset import decode_rgb, open_boxes
 from visionjobs.data.importing import ImportResult
 from visionjobs.errors import FinalError, UserError

@@ -45,7 +45,7 @@ def set_box(*box: float) -> Change:
         (lambda found: found["annotations"][1].update(id=100001), "the id 100001 occurs more than once in annotations"),
         (lambda found: found["images"][1].update(id=1000), "the id 1000 occurs more than once in images"),
         (lambda found: found["categories"][1].update(id=1), "the id 1 occurs more than once in categories"),
-        (lambda found: found["categories"][1].update(name="cat"), "two categories have the same name"),
+        (lambda found: found["categories"][1].update(name="cat"), 'the name "cat" is that of more than one category'),
         (lambda found: found["images"][1].update(file_name="01000.jpg"),
          "1000 and 1010 have the same file_name 01000.jpg"),
         (lambda found: found.update(categories=[]), "its categories are empty"),

@@ -167,6 +167,13 @@ def test_descriptions_that_are_wrong(tmp_path: Path, root: Store, described: str
     assert root.entries() == []
 
 
+def test_labels_that_lie_elsewhere(tmp_path: Path, root: Store) -> None:
+    files = {name.replace("labels/val", "Labels/val"): data for name, data in yolo().items()}
+    with pytest.raises(UserError, match=r"none of the 2 images has a label file; looked for labels/val/val_0\.txt"):
+        made(tmp_path, files, root)
+    assert not root.entries()
+
+
 def test_labels_without_a_description(tmp_path: Path, root: Store) -> None:
     files = yolo()
     del files["data.yaml"]

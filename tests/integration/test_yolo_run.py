@@ -7,9 +7,14 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_runs import Project, kill_9, progress, read_json, wait_until
 from coco_reference import pycocotools_numbers
+from tidecv_reference import tidecv_numbers, tidecv_run
+
+from visionjobs.boxes import of_size
+from visionjobs.coco_json import read_annotations, read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -70,6 +75,18 @@ def test_the_stored_boxes_are_those_that_were_measured(run: Path, test_data: Pat
         assert len(above) == floors[floor]["detections"]
         expected = pycocotools_numbers(official, above)
         assert list(floors[floor]["coco"].values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_their_errors_are_tidecv_s(run: Path) -> None:
+    """Of all 25,659, so that the 100 of an image are a choice; the fast tests compare the other reading too."""
+    truth = read_annotations((run / "predictions" / "annotations.json").read_bytes(), "annotations")
+    found = read_results((run / "predictions" / "coco_predictions.json").read_bytes(), "predictions", truth)
+    assert np.bincount(found.images).max() > 100
+    ours = read_json(run / "metrics.json")["metrics"]["floors"]["0.001"]["tide"]
+    for size, errors in ours.items():
+        true, predicted = truth.where(of_size(truth.areas, size)), found.where(of_size(found.areas, size))
+        expected = tidecv_numbers(tidecv_run(true, predicted, ~true.crowd, true.crowd))
+        assert errors == pytest.approx(expected, abs=1e-6), size
 
 
 def test_only_the_images_that_were_left_were_predicted_again(run: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detection_cases import random_case
+from detection_cases import genuine, random_case
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -100,3 +100,7 @@ def test_demo_of_pycocotools(test_data: Path) -> None:
     results = (folder / "instances_val2014_fakebbox100_results.json").read_bytes()
     found = coco_eval(truth, read_results(results, "results", truth)).numbers
     assert tuple(found.values()) == pytest.approx(DEMO, abs=5e-7)
+
+
+def test_genuine_detections(test_data: Path) -> None:
+    assert_equal(*genuine(test_data))

@@ -10,51 +10,12 @@ import pytest
 from detection_cases import genuine, genuine_truth, random_case, simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidecv import Data
-from tidecv.errors.main_errors import BackgroundError, BoxError, ClassError, DuplicateError, MissedError, OtherError
-from tidecv.quantify import TIDE, TIDERun
+from tidecv.errors.main_errors import MissedError
+from tidecv.quantify import TIDERun
+from tidecv_reference import KINDS, tidecv_numbers, tidecv_run
 
 from visionjobs.boxes import SIZES, Bools, Detections, Truth, of_size
 from visionjobs.metrics.tide import ERRORS, NOT_EVALUATED, OTHERS, TideResult, tide, tide_by_size, tide_ignore_by_size
-
-KINDS = {
-    "Cls": ClassError, "Loc": BoxError, "Both": OtherError, "Dupe": DuplicateError, "Bkg": BackgroundError,
-    "Miss": MissedError,
-}  # fmt: skip
-
-
-def tidecv_run(truth: Truth, detections: Detections, true: Bools, regions: Bools, max_dets: int = 100) -> TIDERun:
-    """The reference, with `true` boxes to find and `regions` to ignore; ids count up in the order of what is given."""
-    there, found = Data("truth", max_dets=max_dets), Data("detections")
-    for data in (there, found):
-        for k, name in enumerate(truth.classes):
-            data.add_class(k, name)
-    for image, path in enumerate(truth.paths):
-        there.add_image(image, path)
-    for g in np.flatnonzero(true | regions):
-        add = there.add_ignore_region if regions[g] else there.add_ground_truth
-        add(int(truth.images[g]), int(truth.categories[g]), truth.boxes[g].tolist())
-    for d in range(len(detections)):
-        found.add_detection(
-            int(detections.images[d]), int(detections.categories[d]), float(detections.scores[d]),
-            detections.boxes[d].tolist(),
-        )  # fmt: skip
-    return TIDERun(there, found, 0.5, 0.1, TIDE.BOX, max_dets)
-
-
-def numbers(run: TIDERun) -> dict[str, float | None]:
-    """All of tidecv's; None where it divides by the number of classes left, 0."""
-    result: dict[str, float | None] = {"ap50": run.ap}
-    for name, kind in KINDS.items():
-        try:
-            result[name] = run.fix_main_errors(error_types=[kind])[kind]
-        except ZeroDivisionError:
-            result[name] = None
-    try:
-        special = run.fix_special_errors()
-    except ZeroDivisionError:  # of FN: nothing has been found, so that no false positive can be wrong either
-        return result | {"FP": 0.0, "FN": None}
-    return result | {"FP": special[TIDE._special_error_types[0]], "FN": special[TIDE._special_error_types[1]]}
 
 
 def assert_is_tidecv(
@@ -64,7 +25,7 @@ def assert_is_tidecv(
         assert set(ours.to_dict().values()) == {None}
         return
     run = tidecv_run(truth, detections, true, regions, max_dets)
-    expected, found = numbers(run), ours.to_dict()
+    expected, found = tidecv_numbers(run), ours.to_dict()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == (None if value is None else pytest.approx(value, abs=1e-9)), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from visionjobs.detection_curves import KEY as CURVES
 from visionjobs.metrics.detection import evaluate
 from visionjobs.metrics.tide import ERRORS
 from visionjobs.tasks.base import Completed
-from visionjobs.tasks.detection import complete
+from visionjobs.tasks.detection import complete, complete_file
 from visionjobs.training.evaluate_files import ImageFolder
 
 FLOORS = (0.01, 0.25)
@@ -94,8 +95,21 @@ def test_images_are_scaled_down_and_whole(completed: Completed) -> None:
         assert abs(image.getpixel((100, 100))[0] - 80 * int(name[0])) < 8
 
 
-def test_without_pictures_there_are_none() -> None:
-    completed = complete(truth_of_three(), found_in_three(), FLOORS, None, lambda _: None)
+def test_sizes_are_those_of_the_images_where_the_annotations_do_not_tell(folder: Path) -> None:
+    truth = replace(truth_of_three(), image_sizes=np.zeros((3, 2), np.int64))
+    completed = complete(truth, found_in_three(), FLOORS, ImageFolder(truth, folder), lambda _: None)
+    assert scenes_of(completed).sizes.tolist() == [[500, 1000]] * 5
+
+
+def test_a_file_of_results_is_kept_and_measured_as_it_is() -> None:
+    """Scores of another program may differ by less than we would write: that decides which detection comes first."""
+    truth, found = truth_of_three(), found_in_three()
+    twice = Detections(*(np.repeat(getattr(found, name), 2, axis=0) for name in ("images", "categories", "boxes")),
+                       scores=np.array([0.9, 0.9 - 1e-12, 0.8, 0.8, 0.1, 0.1, 0.7, 0.2499999999]))  # fmt: skip
+    completed = complete_file(truth, b"theirs", twice, FLOORS, None, lambda _: None)
+    assert completed.files[RESULTS] == b"theirs"
+    assert completed.metrics == evaluate(truth, twice, FLOORS).to_dict()
+    assert completed.metrics["floors"]["0.25"]["detections"] == 5
     assert box_scenes.KEY not in completed.files
 
 

@@ -17,7 +17,8 @@ import PIL
 from PIL import ExifTags, Image
 
 from visionjobs.boxes import Truth
-from visionjobs.data.coco_check import CheckedBoxes, check_boxes, counted, write_annotations
+from visionjobs.coco_json import write_annotations
+from visionjobs.data.coco_check import CheckedBoxes, check_boxes, counted
 from visionjobs.data.coco_find import RawBoxes, RawSplit, find_coco
 from visionjobs.data.decode import UnusableImageError, decode_stored, quiet_pillow
 from visionjobs.data.importing import ImportResult, Parameters, hash_files, open_hashed, unreadable, version_of

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from visionjobs.boxes import Bools, Ints, Truth
-from visionjobs.errors import UserError
 
 SLACK = 0.01
 """Pixels that a box may reach out of its image uncut: what rounding x and width to two digits, as COCO does, adds."""
@@ -28,7 +26,8 @@ def check_boxes(truth: Truth, sizes: Ints, kept: Bools, in_shares: bool = False)
     """Keep some images, cut boxes at their edges and leave out what has no area then.
 
     sizes: int64 [I, 2], height and width of each kept image, as decoded; kept: bool [I]. in_shares: the boxes are in
-    shares of the image's sides, and become pixels; their areas are computed, all other ones stay as they are.
+    shares of the image's sides, and become pixels, whose areas are computed. So are those of boxes that were cut and
+    had their box's own area; all other ones stay as they are.
     """
     truth = only_images(replace(truth, image_sizes=sizes), kept)
     if in_shares:
@@ -39,19 +38,10 @@ def check_boxes(truth: Truth, sizes: Ints, kept: Bools, in_shares: bool = False)
     cut_low, cut_high = low.clip(0, edges), high.clip(0, edges)
     boxes = np.where(outside[:, None], np.concatenate([cut_low, cut_high - cut_low], axis=1), truth.boxes)
     filled = np.min(boxes[:, 2:], axis=1) > 0
-    areas = boxes[:, 2] * boxes[:, 3] if in_shares else truth.areas
+    of_box = outside & (truth.areas == truth.boxes[:, 2] * truth.boxes[:, 3])
+    areas = np.where(of_box | in_shares, boxes[:, 2] * boxes[:, 3], truth.areas)
     checked = replace(truth, boxes=boxes, areas=areas).where(filled)
     return CheckedBoxes(checked, int((outside & filled).sum()), int((~filled).sum()))
-
-
-def check_areas(truth: Truth, source: str) -> None:
-    """Raises UserError naming the first annotation whose area is no number of square pixels."""
-    wrong = np.flatnonzero(~(np.isfinite(truth.areas) & (truth.areas >= 0)))
-    if len(wrong):
-        raise UserError(
-            f"{source}: the annotation {truth.annotation_ids[wrong[0]]} has the area {truth.areas[wrong[0]]}; expected "
-            f"square pixels, 0 or more; such annotations: {len(wrong):,}"
-        )
 
 
 def only_images(truth: Truth, kept: Bools) -> Truth:
@@ -62,31 +52,6 @@ def only_images(truth: Truth, kept: Bools) -> Truth:
         chosen, image_ids=truth.image_ids[kept], image_sizes=truth.image_sizes[kept], images=places[chosen.images],
         paths=tuple(path for path, keep in zip(truth.paths, kept.tolist(), strict=True) if keep),
     )  # fmt: skip
-
-
-def write_annotations(truth: Truth) -> bytes:
-    """COCO's JSON of what an evaluation needs: ids, names, sizes, boxes, areas and crowd, all as in the source.
-
-    Segments, key points, licences and the like are not kept. Each entry stands on a line of its own.
-    """
-    images = [
-        {"id": number, "file_name": path, "height": size[0], "width": size[1]}
-        for number, path, size in zip(truth.image_ids.tolist(), truth.paths, truth.image_sizes.tolist(), strict=True)
-    ]
-    annotations = [
-        {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": int(crowd)}
-        for number, image, category, box, area, crowd in zip(
-            truth.annotation_ids.tolist(), truth.image_ids[truth.images].tolist(),
-            truth.category_ids[truth.categories].tolist(), truth.boxes.tolist(), truth.areas.tolist(),
-            truth.crowd.tolist(), strict=True,
-        )
-    ]  # fmt: skip
-    categories = [
-        {"id": number, "name": name} for number, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
-    ]
-    parts = {"images": images, "annotations": annotations, "categories": categories}
-    lists = (f'"{key}": [\n' + ",\n".join(json.dumps(entry) for entry in part) + "\n]" for key, part in parts.items())
-    return ("{" + ",\n".join(lists) + "}\n").encode()
 
 
 def counted(truth: Truth) -> tuple[dict[str, int], dict[str, int]]:

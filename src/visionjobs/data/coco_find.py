@@ -12,7 +12,6 @@ import numpy as np
 
 from visionjobs.boxes import Truth
 from visionjobs.coco_json import read_annotations
-from visionjobs.data.coco_check import check_areas
 from visionjobs.data.importing import Hashed, one_level_down
 from visionjobs.data.source import Listing, Reject, Source, is_hidden
 from visionjobs.errors import UserError
@@ -119,7 +118,6 @@ def _read_split(raw: Source, split: str, path: str, folder: str, files: Iterable
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
     into.tables.append((path, hashlib.sha256(data).digest()))
     truth = read_annotations(data, source)
-    check_areas(truth, source)
     there, taken = set(files), dict[str, int]()
     places = []
     for number, name in zip(truth.image_ids.tolist(), truth.paths, strict=True):

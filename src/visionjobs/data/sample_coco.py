@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from visionjobs.boxes import Truth
-from visionjobs.data.coco_check import write_annotations
+from visionjobs.coco_json import write_annotations
 from visionjobs.data.parallel import OnProgress, default_threads, ordered_map
 
 Rng = np.random.Generator

@@ -167,14 +167,20 @@ def _labels(
     raw: Source, images: Sequence[str], there: set[str], classes: int, threads: int, on_progress: OnProgress,
     into: RawBoxes,
 ) -> list[list[Box]]:  # fmt: skip
-    """The boxes of each image."""
-    boxes = []
+    """The boxes of each image. Raises UserError where none of all the images has a label file: they lie elsewhere."""
+    boxes, labelled = [], False
     with closing(ordered_map(partial(_read_labels, raw, there, classes), images, threads)) as results:
         for done, found in enumerate(results, 1):
             boxes.append(found.boxes)
             if found.hashed:
                 into.tables.append(found.hashed)
+                labelled = True
             on_progress("Reading labels", done, len(images))
+    if images and not labelled:
+        raise UserError(
+            f"{raw.display}: none of the {len(images):,} images has a label file; looked for {_label_path(images[0])} and "
+            "so on: the labels of images/SPLIT/NAME.jpg are expected in labels/SPLIT/NAME.txt"
+        )
     return boxes
 
 

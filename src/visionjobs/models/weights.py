@@ -17,6 +17,7 @@ from torch.hub import HASH_REGEX
 
 from visionjobs.errors import FinalError, MissingObjectError, StorageError, UserError, nearest
 from visionjobs.models import MODELS, model_entry
+from visionjobs.models.yolo import check_name
 from visionjobs.models.yolo_assets import asset_urls
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes, Store, open_store
@@ -82,11 +83,11 @@ def is_file_name(text: str) -> bool:
 
 def job_source(spec: JobSpec) -> Source | None:
     """What the job's model.weights mean; None for random ones. Raises UserError that lists the valid names."""
-    if spec.model.weights == RANDOM:
-        return None
     if spec.task == "detection":
         return _detector_source(spec)
     model, enum = spec.model, model_entry(spec).torchvision_weights
+    if model.weights == RANDOM:
+        return None
     members = enum.__members__ if enum is not None else {}
     name = model.weights.removeprefix(f"{enum.__name__}." if enum is not None else "")
     if name in members:
@@ -105,9 +106,13 @@ def job_source(spec: JobSpec) -> Source | None:
     )
 
 
-def _detector_source(spec: JobSpec) -> Source:
+def _detector_source(spec: JobSpec) -> Source | None:
     """A bare file name of ultralytics' means what it publishes, also where such a file lies in the current folder."""
-    model, urls = spec.model, asset_urls()
+    model = spec.model
+    check_name(model.name)
+    if model.weights == RANDOM:
+        return None
+    urls = asset_urls()
     if model.weights in urls:
         named = model.weights.removesuffix(".pt").removesuffix("-oiv7")
         if named != model.name:

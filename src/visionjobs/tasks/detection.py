@@ -34,17 +34,23 @@ class Pictures(Protocol):
 
 
 def complete(
-    truth: Truth, detections: Detections, floors: Sequence[float], pictures: Pictures | None, on_stage: OnStage
+    truth: Truth, detections: Detections, floors: Sequence[float], pictures: Pictures, on_stage: OnStage
 ) -> Completed:
-    """Evaluate detections at the lowest floor; the highest is the one whose boxes are drawn, where there are pictures.
-
-    What is evaluated is what is stored: boxes and scores as rounded.
-    """
+    """Store and evaluate a detector's boxes from the lowest floor on. What is evaluated is what is stored: boxes and
+    scores with as many digits as the file has."""
     on_stage("writing the boxes")
     data = write_results(truth, detections.above(floors[0]))
-    stored = read_results(data, RESULTS, truth)
-    result = evaluate(truth, stored, floors, on_stage)
-    files = {RESULTS: data, ANNOTATIONS: write_annotations(truth), CURVES: result.curves.to_npz()}
+    return complete_file(truth, data, read_results(data, RESULTS, truth), floors, pictures, on_stage)
+
+
+def complete_file(
+    truth: Truth, results: bytes, detections: Detections, floors: Sequence[float], pictures: Pictures | None,
+    on_stage: OnStage,
+) -> Completed:  # fmt: skip
+    """Evaluate the boxes of a file of results, `results`, which is kept as it is. The highest floor is the one whose
+    boxes are drawn, where there are pictures."""
+    result = evaluate(truth, detections, floors, on_stage)
+    files = {RESULTS: results, ANNOTATIONS: write_annotations(truth), CURVES: result.curves.to_npz()}
     if pictures is not None:
         on_stage("choosing images for the report")
         files[SCENES] = box_scenes(truth, result.floors[-1], pictures).to_npz()
@@ -56,13 +62,14 @@ def box_scenes(truth: Truth, result: FloorResult, pictures: Pictures) -> BoxScen
     doubtful = suspects(result)
     worst = worst_images(truth, result)
     images = np.concatenate([worst, result.detections.images[doubtful]]).astype(np.int64)
-    jpegs = [_scaled(pictures.encoded(int(image)), truth.paths[image]) for image in images]
+    photos = [Image.fromarray(decode_rgb(pictures.encoded(int(image)), truth.paths[image])) for image in images]
+    jpegs = [_scaled(photo) for photo in photos]
     true, true_scenes = _of_images(truth.images, images)
     found, scenes = _of_images(result.detections.images, images)
     return BoxScenes(
         kinds=np.array([WORST] * len(worst) + [LABEL_ERROR] * len(doubtful), np.str_),
         paths=np.array([truth.paths[image] for image in images], np.str_),
-        sizes=truth.image_sizes[images],
+        sizes=np.array([[photo.height, photo.width] for photo in photos], np.int64).reshape(-1, 2),
         jpegs=np.frombuffer(b"".join(jpegs), np.uint8),
         ends=np.cumsum([len(jpeg) for jpeg in jpegs], dtype=np.int64),
         truth_scenes=true_scenes,
@@ -86,9 +93,9 @@ def _of_images(images: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     return indices, np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _scaled(data: bytes, name: str) -> bytes:
-    image = Image.fromarray(decode_rgb(data, name))
-    image.thumbnail((LONGEST, LONGEST))
+def _scaled(photo: Image.Image) -> bytes:
+    small = photo.copy()
+    small.thumbnail((LONGEST, LONGEST))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY)
+    small.save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()

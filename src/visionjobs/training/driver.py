@@ -16,7 +16,6 @@ from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
-from visionjobs.models.yolo import check_name
 from visionjobs.models.yolo_weights import check_trusted
 from visionjobs.provenance import code_version, hardware
 from visionjobs.runs import Attempt, Run, create_run, now
@@ -48,11 +47,9 @@ def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
     if source is not None and source.kind == "local" and Path(source.origin).is_file():
         sha256 = model.sha256 or sha256_of(Path(source.origin))
         model = model.model_copy(update={"weights": source.origin, "sha256": sha256})
-    if spec.task == "detection":
-        check_name(spec.model.name)
-        if (path := locate_weights(spec, root, cache)) is not None:
-            check_trusted(spec, path)
-            model = model.model_copy(update={"sha256": sha256_of(path)})
+    if spec.task == "detection" and (path := locate_weights(spec, root, cache)) is not None:
+        check_trusted(spec, path)
+        model = model.model_copy(update={"sha256": sha256_of(path)})
     return spec.model_copy(update={"data": data, "model": model})
 
 

@@ -51,8 +51,10 @@ def evaluate_files(
     """
     on_stage("reading the files")
     truth = read_annotations(_read(annotations), str(annotations))
-    found = read_results(_read(predictions), str(predictions), truth)
-    completed = detection.complete(truth, found, floors, ImageFolder(truth, images) if images else None, on_stage)
+    results = _read(predictions)
+    found = read_results(results, str(predictions), truth)
+    pictures = ImageFolder(truth, images) if images else None
+    completed = detection.complete_file(truth, results, found, floors, pictures, on_stage)
     metrics = {
         "schema": 1,
         "run": None,
