@@ -169,7 +169,9 @@ def test_descriptions_that_are_wrong(tmp_path: Path, root: Store, described: str
 
 def test_labels_that_lie_elsewhere(tmp_path: Path, root: Store) -> None:
     files = {name.replace("labels/val", "Labels/val"): data for name, data in yolo().items()}
-    with pytest.raises(UserError, match=r"none of the 2 images has a label file; looked for labels/val/val_0\.txt"):
+    with pytest.raises(
+        UserError, match=r"none of the 2 images of the split val has a label file; looked for labels/val/val_0\.txt"
+    ):
         made(tmp_path, files, root)
     assert not root.entries()
 

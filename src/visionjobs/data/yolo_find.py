@@ -53,6 +53,13 @@ def find_yolo(raw: Source, listing: Listing, threads: int, on_progress: OnProgre
     names, places = _described(text, f"{raw.display}/{table}")
     there = set(listing.files)
     images = {split: _images(raw, places[split], there, found) for split in SPLITS if split in places}
+    for split, paths in images.items():
+        if paths and not any(_label_path(path) in there for path in paths):
+            raise UserError(
+                f"{raw.display}: none of the {len(paths):,} images of the split {split} has a label file; looked for "
+                f"{_label_path(paths[0])} and so on: the labels of images/SPLIT/NAME.jpg are expected in "
+                "labels/SPLIT/NAME.txt"
+            )
     everything = sorted({path for paths in images.values() for path in paths})
     boxes = dict(zip(everything, _labels(raw, everything, there, len(names), threads, on_progress, found), strict=True))
     numbers = {path: number for number, path in enumerate(everything, 1)}
@@ -167,20 +174,14 @@ def _labels(
     raw: Source, images: Sequence[str], there: set[str], classes: int, threads: int, on_progress: OnProgress,
     into: RawBoxes,
 ) -> list[list[Box]]:  # fmt: skip
-    """The boxes of each image. Raises UserError where none of all the images has a label file: they lie elsewhere."""
-    boxes, labelled = [], False
+    """The boxes of each image."""
+    boxes = []
     with closing(ordered_map(partial(_read_labels, raw, there, classes), images, threads)) as results:
         for done, found in enumerate(results, 1):
             boxes.append(found.boxes)
             if found.hashed:
                 into.tables.append(found.hashed)
-                labelled = True
             on_progress("Reading labels", done, len(images))
-    if images and not labelled:
-        raise UserError(
-            f"{raw.display}: none of the {len(images):,} images has a label file; looked for {_label_path(images[0])} and "
-            "so on: the labels of images/SPLIT/NAME.jpg are expected in labels/SPLIT/NAME.txt"
-        )
     return boxes
 
 
