@@ -520,3 +520,46 @@ def test_any_tree_is_a_spec_or_a_user_error(tree: dict[str, Any], with_base: boo
 @given(st.lists(set_items, min_size=1, max_size=4))
 def test_any_set_is_a_spec_or_a_user_error(items: list[str]) -> None:
     check(BASE, items)
+
+
+DETECTION = "task: detection\nmodel: {name: yolov8n, weights: yolov8n.pt}\ndata: {name: coco, size: [640, 640]}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("detect: {floors: [0.25, 0.001]}", "detect.floors: [0.25, 0.001] do not ascend"),
+        ("detect: {floors: [0.25, 0.25]}", "detect.floors: [0.25, 0.25] do not ascend"),
+        ("data: {name: coco, size: [640, 650]}", "data.size: [640, 650]: a detector takes multiples of 32"),
+        ("data: {name: coco, size: [640, 640], augment: camvid}", 'data.augment: "camvid" does not move boxes'),
+        ("model: {name: yolov8n}\ntrain: {epochs: 0}", "model.weights: random, and train.epochs is 0"),
+        ("train: {schedule: polynomial}", 'train.schedule: "polynomial" is not for detection'),
+        ("train: {freeze: encoder}", 'train.freeze: "encoder" is for segmentation'),
+        ("train: {checkpoint: {unit: steps}}", "train.checkpoint.unit: detection has checkpoints by epochs only"),
+        ("train: {label_smoothing: 0.1}", "train.label_smoothing: is not for detection; expected 0"),
+        ("train: {compile: true}", "train.compile: is not for detection; expected False"),
+        ("train: {batch: 10}\nresources: {workers: 3}", "train.batch: 10 is not a multiple of resources.workers = 3"),
+    ],
+)
+def test_what_a_detection_job_cannot_have(more: str, told: str) -> None:
+    tree = {**yaml.safe_load(DETECTION), **yaml.safe_load(more)}
+    assert told in message(yaml.safe_dump(tree))
+
+
+def test_without_training_any_number_of_workers_will_do() -> None:
+    tree = {**yaml.safe_load(DETECTION), "train": {"epochs": 0, "batch": 10}, "resources": {"workers": 3}}
+    assert parse_job(yaml.safe_dump(tree), "jobs/mine.yaml", "mine").resources.workers == 3
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("train.epochs=0", "train.epochs: 0 is for detection; expected 1 or more"),
+        ("train.optimizer=sgd", 'train.optimizer: "sgd" is for detection; expected adam'),
+        ("data.augment=yolo", 'data.augment: "yolo" is for detection'),
+        ("detect.batch=4", "detect: is for detection, and the job's task is classification"),
+        ("model.trust=true", "model.trust: is for detection"),
+    ],
+)
+def test_what_only_a_detection_job_can_have(item: str, told: str) -> None:
+    assert told in message("task: classification\nmodel: {name: resnet18}\ndata: {name: wildlife}\n", item)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from visionjobs.spec_combinations import impossible
+
 JOB_NAME = r"^[a-z][a-z0-9_]{0,24}$"
 """A job's name: short enough that `<name>-<date>-<time>-<hash>` is a Kubernetes label of at most 47 characters."""
 
@@ -177,111 +179,9 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _combinations(self) -> JobSpec:
         """Refuse what cannot work. Each message begins with the key to change."""
-        for key, problem in self._impossible():
+        for key, problem in impossible(self):
             raise ValueError(f"{key}: {problem}")
         return self
-
-    def _impossible(self) -> list[tuple[str, str]]:
-        train, resources = self.train, self.resources
-        found: list[tuple[str, str]] = []
-        if train.batch % resources.workers:
-            found.append(
-                ("train.batch", f"{train.batch} is not a multiple of resources.workers = {resources.workers}, and "
-                 "every worker takes an equal part of the global batch")
-            )  # fmt: skip
-        elif train.batch // resources.workers < 2:
-            found.append(
-                ("train.batch", f"{train.batch} leaves {train.batch // resources.workers} sample to each of "
-                 f"{resources.workers} workers, and batch normalisation needs at least 2")
-            )  # fmt: skip
-        if train.precision == "fp16" and resources.gpus == 0:
-            found.append(("train.precision", "fp16 needs a GPU, and resources.gpus is 0; expected auto, fp32 or bf16"))
-        if train.freeze != "none" and self.model.weights == "random":
-            found.append(
-                ("train.freeze", f'"{train.freeze}" would keep random weights for ever: give model.weights too')
-            )
-        if self.model.weights == "random" and self.model.sha256:
-            found.append(("model.sha256", "there is no file to check while model.weights is random"))
-        others = {
-            "classification": self._no_classification,
-            "segmentation": self._no_segmentation,
-            "detection": self._no_detection,
-        }
-        return found + others[self.task]() + (self._no_training_loop() if self.task != "detection" else [])
-
-    def _no_training_loop(self) -> list[tuple[str, str]]:
-        """What only a detection job can have."""
-        train, found = self.train, []
-        if not train.epochs:
-            found.append(("train.epochs", "0 is for detection; expected 1 or more"))
-        if train.optimizer != "adam":
-            found.append(("train.optimizer", f'"{train.optimizer}" is for detection; expected adam'))
-        if self.data.augment == "yolo":
-            found.append(("data.augment", f'"yolo" is for detection, and the job\'s task is {self.task}'))
-        if self.detect != Detect():
-            found.append(("detect", f"is for detection, and the job's task is {self.task}; leave it out"))
-        if self.model.trust:
-            found.append(("model.trust", "is for detection: weights of other tasks are never read as pickles"))
-        return found
-
-    def _no_detection(self) -> list[tuple[str, str]]:
-        """What cannot be in a job of boxes."""
-        train, data, found = self.train, self.data, []
-        if sorted(set(self.detect.floors)) != self.detect.floors:
-            found.append(("detect.floors", f"{self.detect.floors} do not ascend; expected such as [0.001, 0.25]"))
-        if any(side % 32 for side in data.size):
-            found.append(("data.size", f"{data.size}: a detector takes multiples of 32 pixels"))
-        if data.augment not in ("none", "yolo"):
-            found.append(("data.augment", f'"{data.augment}" does not move boxes; expected none or yolo'))
-        if not train.epochs and self.model.weights == "random":
-            found.append(("model.weights", "random, and train.epochs is 0: there is nothing to evaluate; give weights"))
-        if train.schedule == "polynomial":
-            found.append(("train.schedule", '"polynomial" is not for detection; expected constant or cosine'))
-        if train.freeze == "encoder":
-            found.append(("train.freeze", '"encoder" is for segmentation; expected none or backbone'))
-        if train.checkpoint.unit != "epochs":
-            found.append(("train.checkpoint.unit", "detection has checkpoints by epochs only"))
-        plain: dict[str, tuple[Any, Any]] = {
-            "data.copies": (data.copies, 0),
-            "model.dropout": (self.model.dropout, 0),
-            "train.label_smoothing": (train.label_smoothing, 0),
-            "train.class_weights": (train.class_weights, "none"),
-            "train.ignore": (train.ignore, []),
-            "train.compile": (train.compile, False),
-        }
-        found += [
-            (key, f"is not for detection; expected {ours}") for key, (value, ours) in plain.items() if value != ours
-        ]
-        return found
-
-    def _no_classification(self) -> list[tuple[str, str]]:
-        """What cannot be in a job of one label an image."""
-        train, data = self.train, self.data
-        found: list[tuple[str, str]] = []
-        if data.augment == "camvid":
-            found.append(("data.augment", '"camvid" is for segmentation; expected none or wildlife'))
-        elif data.copies and data.augment == "none":
-            found.append(("data.copies", f'{data.copies} augmented copies need data.augment, which is "none"'))
-        elif data.augment != "none" and not data.copies:
-            found.append(("data.augment", f'"{data.augment}" has no effect while data.copies is 0; expected 1 or more'))
-        if train.class_weights != "none":
-            found.append(("train.class_weights", f'"{train.class_weights}" is for segmentation; expected none'))
-        if train.ignore:
-            found.append(("train.ignore", "is for segmentation: every image of a classification job has its label"))
-        return found
-
-    def _no_segmentation(self) -> list[tuple[str, str]]:
-        """What cannot be in a job of one label a pixel."""
-        data = self.data
-        found: list[tuple[str, str]] = []
-        if data.augment == "wildlife":
-            found.append(("data.augment", '"wildlife" moves images and not their masks; expected none or camvid'))
-        if data.copies:
-            found.append(("data.copies", "is for classification: in segmentation each sample is augmented anew in "
-                          "each epoch; expected 0"))  # fmt: skip
-        if self.model.dropout:
-            found.append(("model.dropout", f"{self.model.dropout} has no place in a segmentation model; expected 0"))
-        return found
 
 
 CHANGEABLE = ("train.epochs", "resources.", "limits.", "wandb.")

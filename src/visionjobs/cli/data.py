@@ -71,13 +71,17 @@ def import_data(
     from visionjobs.data.sample import check_layout
 
     chosen = LAYOUTS[check_layout(layout)]
-    name = _checked_name(name or layout)
     options = _import_options(layout, chosen, size, seed)
     if (download and not chosen.has_download) or (split and not download):
         raise UserError("--download is for coco, and --split for --download; leave it out")
+    _import(chosen, source, _checked_name(name or layout), options, (split or ["val"]) if download else [])
+
+
+def _import(chosen: Layout, source: str, name: str, options: dict[str, object], splits: list[str]) -> None:
+    """splits: to be downloaded into `source` before."""
     root = _writable_root()
-    if download:
-        options["archives"] = _download(Path(source).expanduser(), split or ["val"])
+    if splits:
+        options = options | {"archives": _download(Path(source).expanduser(), splits)}
     with stage_progress() as on_progress:
         result = chosen.import_raw(source, name, root, **options, on_progress=on_progress)
     report_import(result)
