@@ -170,6 +170,14 @@ def test_checked_boxes_lie_inside(boxes: list[tuple[float, float, float, float]]
         np.testing.assert_allclose(box[:2] + box[2:], np.clip([x + w, y + h], 0, [width, height]), atol=SLACK + 1e-9)
 
 
+def test_the_area_of_a_cut_box_is_that_of_what_is_left_unless_it_is_a_segment_s() -> None:
+    truth = truth_of([(-100, 0, 110, 10)] * 2)
+    truth.areas[:] = 1100, 37
+    checked = check_boxes(truth, np.array([[50, 50]]), np.array([True])).truth
+    assert checked.boxes.tolist() == [[0, 0, 10, 10]] * 2
+    assert checked.areas.tolist() == [100, 37]
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=8))
 def test_only_the_boxes_of_kept_images_stay(kept: list[bool]) -> None:
     truth = truth_of([(1, 1, 5, 5)] * 11, len(kept))
