@@ -140,8 +140,8 @@ def test_a_download_of_another_file(
     [
         (("import", "coco", "RAW", "--size", "64", "64"), "images of coco keep their own size; leave it out"),
         (("import", "coco", "RAW", "--seed", "0"), "the raw files of coco say which split"),
-        (("import", "wildlife", "RAW", "--download"), "--download is for coco"),
-        (("import", "coco", "RAW", "--split", "val"), "--split for --download"),
+        (("import", "wildlife", "RAW", "--download"), "--download: is for coco"),
+        (("import", "coco", "RAW", "--split", "val"), "is for --download"),
         (("import", "coco", "NEW", "--download", "--split", "vall"), "--split vall: expected one of: val, train"),
         (("import", "coco", "RAW/val2017"), "expected COCO's layout"),
         (("import", "coco", "RAW", "--download"), "not from this download"),

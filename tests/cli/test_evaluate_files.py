@@ -108,7 +108,7 @@ def test_an_image_that_cannot_be_read_is_named(evaluate: Callable[..., Any], tmp
     ("arguments", "told"),
     [
         ((), "give a RUN, or --predictions, --annotations and --out"),
-        (("--predictions", "mine.json", "--out", "out"), "--annotations is missing"),
+        (("--predictions", "mine.json", "--out", "out"), "missing: --annotations"),
         (("some-run", "--out", "out"), "--out and a RUN do not go together"),
         (("some-run", "--floor", "0.3"), "--floor and a RUN do not go together"),
     ],

@@ -224,7 +224,7 @@ def test_onnx_files_of_another_kind(folder: Path, tmp_path: Path, metadata: dict
 
 
 def test_onnx_files_of_another_size_and_no_files(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"takes images of 64 x 96 pixels .*Set data.size to \[64, 96\]"):
+    with pytest.raises(UserError, match=r"takes images of 64 x 96 pixels .*Set it to \[64, 96\]"):
         Detector(config(folder / "w.onnx", size=(96, 96)))
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(UserError, match=r"bad.onnx: onnxruntime cannot open it"):

@@ -197,7 +197,7 @@ def test_a_detector_that_finds_nothing_has_a_page() -> None:
     shown = page_of(told)
     assert shown.row("AP", "COCO's twelve numbers")[1:3] == ["0.0000", "0.0000"]
     assert shown.row("D-ECE", "Calibration errors")[1:3] == ["n/a", "n/a"]
-    assert "Never predicted, even at a confidence of 0.001: the 3 classes" in shown.text
+    assert "Nothing was predicted, even at a confidence of 0.001." in shown.text
     assert "calibration" not in anchors(shown)
     assert "confidences" not in anchors(shown)
     assert "labels" not in anchors(shown)

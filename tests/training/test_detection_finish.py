@@ -19,6 +19,7 @@ from visionjobs.models.weights import sha256_of
 from visionjobs.runs import Run
 from visionjobs.storage import Store
 from visionjobs.training import driver
+from visionjobs.training.check_detector import check_detector
 from visionjobs.training.detect import complete_boxes
 from visionjobs.training.evaluate import Told
 from visionjobs.training.evaluate_boxes import evaluate_boxes
@@ -141,6 +142,37 @@ def test_a_pickle_needs_trust_or_a_sha256(boxes: Store, weights: Path, tmp_path:
         driver.pin_inputs(boxes, boxes_spec(pickle), ending(boxes).cache)
     for way in ("model.trust=true", f"model.sha256={sha256_of(pickle)}"):
         assert driver.pin_inputs(boxes, boxes_spec(pickle, way), ending(boxes).cache).model.sha256 == sha256_of(pickle)
+
+
+def test_weights_are_opened_before_anything_is_made(boxes: Store, weights: Path, tmp_path: Path) -> None:
+    manifest = local(boxes).manifest
+    assert check_detector(boxes_spec(weights), weights, manifest) == []
+    strange = random_weights(tmp_path / "strange.pth", ["left", "right"])
+    with pytest.raises(UserError, match="the model and the dataset have no class in common"):
+        check_detector(boxes_spec(strange), strange, manifest)
+    half = random_weights(tmp_path / "half.pth", [manifest.classes[0], "unicorn"])
+    first, second = check_detector(boxes_spec(half), half, manifest)
+    assert "unicorn" in first
+    assert manifest.classes[1] in second
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(weights.read_bytes()[:1000])
+    for epochs in (0, 1):
+        with pytest.raises(UserError, match=r"damaged\.pth: is not a file of tensors"):
+            check_detector(boxes_spec(damaged, f"train.epochs={epochs}"), damaged, manifest)
+    with pytest.raises(UserError, match=r"some\.onnx can be evaluated \(train\.epochs: 0\), not trained further"):
+        check_detector(boxes_spec("some.onnx", "train.epochs=1"), Path("some.onnx"), manifest)
+
+
+def test_an_onnx_file_of_another_model_than_the_job_says_is_told(boxes: Store, test_data: Path) -> None:
+    file = test_data / "weights" / "yolov8n_int8.onnx"
+    classes = ["person", "dog"]
+    dataset = local(boxes).manifest.model_copy(update={"classes": classes})
+    size = "data.size=[640,640]"
+    assert not [text for text in check_detector(boxes_spec(file, size), file, dataset) if "model.name" in text]
+    *_, told = check_detector(boxes_spec(file, size, "model.name=yolov8x"), file, dataset)
+    assert told.startswith("model.name is yolov8x, and yolov8n_int8.onnx says that it is yolov8n")
+    with pytest.raises(UserError, match=r"takes images of 640 x 640 pixels .*, and data\.size is \[64, 64\]"):
+        check_detector(boxes_spec(file), file, dataset)
 
 
 def test_a_dataset_without_the_split_that_is_needed(boxes: Store, weights: Path) -> None:

@@ -72,8 +72,10 @@ def import_data(
 
     chosen = LAYOUTS[check_layout(layout)]
     options = _import_options(layout, chosen, size, seed)
-    if (download and not chosen.has_download) or (split and not download):
-        raise UserError("--download is for coco, and --split for --download; leave it out")
+    if download and not chosen.has_download:
+        raise UserError(f"--download: is for coco; the raw files of {layout} cannot be fetched")
+    if split and not download:
+        raise UserError(f"--split {' '.join(split)}: is for --download; leave it out, or give that too")
     _import(chosen, source, _checked_name(name or layout), options, (split or ["val"]) if download else [])
 
 

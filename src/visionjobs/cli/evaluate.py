@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from visionjobs.cli.console import byte_progress, counting_progress, err, number, out, print_warning
 from visionjobs.errors import UserError
@@ -40,7 +40,8 @@ def evaluate(
     ] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="a new folder for metrics, boxes and report")] = None,
     floors: Annotated[
-        list[float] | None, typer.Option("--floor", help="a confidence floor (may be repeated); .001 and .25")
+        list[float] | None,
+        typer.Option("--floor", help="with --predictions: a confidence floor, may be repeated"),
     ] = None,
 ) -> None:
     """Evaluate a finished run's stored weights on a split of its dataset, or of another one (a test set, say).
@@ -54,7 +55,7 @@ def evaluate(
     if run_id is None:
         missing = [name for name, value in of_files.items() if value is None]
         if missing:
-            raise UserError(f"give a RUN, or --predictions, --annotations and --out; {', '.join(missing)} is missing")
+            raise UserError(f"give a RUN, or --predictions, --annotations and --out; missing: {', '.join(missing)}")
         if split or data or version:
             raise UserError("--split, --data and --version go with a RUN, not with --predictions")
         _evaluate_files(Path(predictions or ""), Path(annotations or ""), Path(folder or ""), _checked(floors), images)
@@ -117,7 +118,8 @@ BOX_METRICS = (
 def boxes_table(metrics: dict[str, Any], stored: dict[str, Any] | None) -> Table:
     """A column a confidence floor, and one more each for the run's end, where that is what was evaluated again."""
     floors, before = metrics["floors"], (stored or {}).get("floors", {})
-    table = Table("metric", *(f"conf {floor}" for floor in floors), *(f"at the end, {floor}" for floor in before))
+    heads = [*(f"conf {floor}" for floor in floors), *(f"at the end, {floor}" for floor in before)]
+    table = Table(Column("metric", no_wrap=True), *heads)
     columns = [flatten(found) for found in (*floors.values(), *before.values())]
     table.add_row("detections", *(number(column.get("detections"), ",") for column in columns))
     for key in BOX_METRICS:

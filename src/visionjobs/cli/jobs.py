@@ -9,6 +9,9 @@ from visionjobs.errors import UserError
 from visionjobs.jobfile import find_job, job_names, load_job
 from visionjobs.settings import Settings
 
+MOST_SHOWN = 4
+"""Published figures of a job; `describe` shows them all."""
+
 
 def list_jobs() -> None:
     """List the jobs that can be run, with their model, dataset and published figures."""
@@ -23,6 +26,8 @@ def list_jobs() -> None:
         except UserError as error:
             print_error(str(error))
             continue
-        figures = ", ".join(f"{key} {figure.value:g}" for key, figure in spec.published.items())
+        shown = [f"{key} {figure.value:g}" for key, figure in spec.published.items()]
+        more = [f"and {len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+        figures = ", ".join([*shown[:MOST_SHOWN], *more])
         table.add_row(name, spec.task, spec.model.name, spec.data.name, str(spec.train.epochs), figures)
     err.print(table)

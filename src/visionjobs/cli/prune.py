@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from visionjobs.cli.console import err, print_warning
 from visionjobs.errors import UserError
@@ -46,7 +46,7 @@ def prune(
     if not found:
         err.print("There is nothing to prune.")
         return
-    table = Table("what", "why it may go", "MB")
+    table = Table(Column("what", overflow="fold"), Column("why it may go", overflow="fold"), "MB")
     for item in found:
         table.add_row(item.what, item.why, f"{item.bytes / 1e6:.1f}")
     err.print(table)

@@ -74,7 +74,8 @@ def find_coco(raw: Source, listing: Listing) -> RawBoxes:
         searched.setdefault(folder, []).append(path)
         found.splits.append(_read_split(raw, split, path, folder, listing.files, found))
     if not found.splits:
-        raise UserError(f"{raw.display}: {'; '.join(found.notes) or EXPECTED}.{one_level_down(listing.files)}")
+        hint = "" if any(path.startswith("images/") for path in listing.files) else one_level_down(listing.files)
+        raise UserError(f"{raw.display}: {'; '.join(found.notes) or EXPECTED}.{hint}")
     used = set(found.images)
     for path in listing.files:
         first, _, rest = path.partition("/")

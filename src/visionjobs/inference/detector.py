@@ -120,7 +120,8 @@ def letterbox(images: Sequence[Image], into: Image, threads: int) -> None:
 
 class Detector:
     """classes: the model's own names, in the order of its class numbers; where: the device that its network computes
-    on, which for an .onnx is the CPU where onnxruntime was built without CUDA."""
+    on, which for an .onnx is the CPU where onnxruntime was built without CUDA; architecture: such as yolov8n, where an
+    .onnx tells it, else ""."""
 
     def __init__(self, config: DetectorConfig) -> None:
         """Raises UserError for weights that cannot be used."""
@@ -132,6 +133,7 @@ class Detector:
             else TorchNetwork(config.weights, self._device)
         )
         self.classes, self.where = self._network.classes, self._network.where
+        self.architecture: str = getattr(self._network, "architecture", "")
 
     @torch.inference_mode()
     def predict(self, images: Sequence[Image]) -> list[Found]:

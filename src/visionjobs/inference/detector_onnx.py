@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ TYPES: dict[str, torch.dtype] = {"tensor(float)": torch.float32, "tensor(float16
 
 
 class OnnxNetwork:
-    """classes: as the file's metadata name them; where: it computes, the CPU where onnxruntime has no CUDA.
+    """classes: as the file's metadata name them; where: it computes, the CPU where onnxruntime has no CUDA;
+    architecture: such as yolov8n, "" where the metadata do not tell.
 
     Raises UserError for a file that onnxruntime cannot open, of another task or input size, or without class names.
     """
@@ -25,7 +27,10 @@ class OnnxNetwork:
     def __init__(self, path: str, size: tuple[int, int], device: torch.device, threads: int) -> None:
         self._path, self._device = path, device
         self._session = _session(path, device, threads)
-        self.classes = class_names(self._session.get_modelmeta().custom_metadata_map, path)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.classes = class_names(metadata, path)
+        named = re.search(r"\bYOLO\w+", metadata.get("description", ""))
+        self.architecture = named.group().lower() if named else ""
         self.where = device if "CUDAExecutionProvider" in self._session.get_providers() else torch.device("cpu")
         (given, *others), (self._output, *_) = self._session.get_inputs(), self._session.get_outputs()
         shape = given.shape
@@ -37,8 +42,8 @@ class OnnxNetwork:
         fixed = [side for side in shape[2:] if isinstance(side, int)]
         if fixed and tuple(fixed) != size:
             raise UserError(
-                f"{path}: takes images of {fixed[0]} x {fixed[-1]} pixels (height x width) and no others; expected "
-                f"data.size = {list(size)}. Set data.size to [{fixed[0]}, {fixed[-1]}], or export it with dynamic sizes"
+                f"{path}: takes images of {fixed[0]} x {fixed[-1]} pixels (height x width) and no others, and "
+                f"data.size is {list(size)}. Set it to [{fixed[0]}, {fixed[-1]}], or export it with dynamic sizes"
             )
         self._input, self._dtype = given.name, TYPES[given.type]
         self._batch = shape[0] if isinstance(shape[0], int) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from visionjobs.errors import UserError
 from visionjobs.report import classification, detection, segmentation
 from visionjobs.report.formatting import count, plain
@@ -31,6 +33,13 @@ def build_report(run: RunSummary) -> dict[str, bytes]:
     return {PAGE: render(page).encode("utf-8"), **files}
 
 
+def _model(run: RunSummary) -> str:
+    """Its name; of weights that were given and not trained, the file too: it alone decides what was measured."""
+    name, weights = plain(run.setting("model.name")), plain(run.setting("model.weights"))
+    file = "" if run.trains or run.of_file else PurePosixPath(weights).name
+    return f"{name} ({file})" if file else name
+
+
 def build_page(run: RunSummary) -> Page:
     """The report as a page, not drawn yet."""
     if run.task not in TASKS:
@@ -41,7 +50,7 @@ def build_page(run: RunSummary) -> Page:
     if run.measured_on != trained_on:
         measured += f" of {' '.join(run.measured_on)}"
     subtitle = (
-        f"{plain(run.setting('model.name'))} on {trained_on[0]}",
+        f"{_model(run)} on {trained_on[0]}",
         f"version {trained_on[1]}",
         measured if run.values else "not evaluated yet",
         *((f"run {run.run}",) if not run.of_file else ()),

@@ -6,7 +6,7 @@ from visionjobs.report.compare_figures import class_scores
 from visionjobs.report.compare_pairs import breakable
 from visionjobs.report.compare_runs import Compared
 from visionjobs.report.formatting import count, decimal
-from visionjobs.report.page import Block, Cell, Column, Figure, Gallery, Section, Table
+from visionjobs.report.page import Block, Cell, Column, Figure, Gallery, Section, Table, Text
 from visionjobs.report.summary import as_number
 
 MOST_CLASSES = 60
@@ -33,7 +33,7 @@ def classes(compared: Compared) -> Section | None:
         cells = [score_cell(value, decimal(value) == decimal(best) and not alike) for value in values]
         rows.append((Cell(breakable(name)), *cells, Cell(count(found[0][name].get(wanted.number)))))
     heads = (Column("Class", numeric=False), *map(Column, compared.labels), Column(wanted.counted))
-    blocks: list[Block] = [Table(f"{title} by class", heads, tuple(rows))]
+    blocks: list[Block] = [Text(f"{title}: {wanted.definition}."), Table(f"{title} by class", heads, tuple(rows))]
     measured = [at for at in range(len(names)) if any(values[at] is not None for values in scores.values())]
     if measured and len(measured) <= MOST_CLASSES:
         drawn = {label: [values[at] for at in measured] for label, values in scores.items()}

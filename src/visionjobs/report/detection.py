@@ -95,7 +95,9 @@ def remarks(run: RunSummary) -> Iterator[str]:
         never = [name for name, of in scores.items() if of["boxes"] and not of["detections"]]
         if absent:
             yield f"Without boxes in this split: {_named(absent)}. Their figures are n/a, and means leave them out."
-        if never:
+        if never and len(never) + len(absent) == len(scores):
+            yield f"Nothing was predicted, even at a confidence of {lowest}."
+        elif never:
             yield f"Never predicted, even at a confidence of {lowest}: {_named(never)}. Their AP is 0."
     if crowd := run.values.get("crowd"):
         yield (
@@ -109,8 +111,12 @@ def remarks(run: RunSummary) -> Iterator[str]:
         yield f"{counted(empty, 'box', 'boxes')} without an area, left out when the dataset was imported."
 
 
+MOST_NAMED = 10
+
+
 def _named(names: list[str]) -> str:
-    quoted = listed([f'"{name}"' for name in names])
+    shown = [f'"{name}"' for name in names[:MOST_NAMED]]
+    quoted = listed(shown if len(names) <= MOST_NAMED else [*shown, f"{len(names) - MOST_NAMED} more"])
     return f"the class {quoted}" if len(names) == 1 else f"the {len(names)} classes {quoted}"
 
 

@@ -23,6 +23,7 @@ from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
 from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
+from visionjobs.training.check_detector import check_detector
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.finetune_args import check_finetune
@@ -113,7 +114,9 @@ def _check_inputs(
     if run and not checkpoints and run.history():
         warnings.append(f"run {run.id} has no checkpoint left: it starts from the beginning again")
     if not checkpoints:  # else the weights are in the checkpoint
-        locate_weights(spec, root, settings.cache)
+        weights = locate_weights(spec, root, settings.cache)
+        if spec.task == "detection" and weights is not None:
+            warnings += check_detector(spec, weights, dataset.manifest)
     # Into this node's cache, where the workers of a local Ray find it: here there is someone to show progress to.
     transfer = watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes)
     return warnings, fetch(dataset, settings.cache, transfer)
