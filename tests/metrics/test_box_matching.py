@@ -142,14 +142,16 @@ def test_the_rules_in_plain_python(case: tuple[Truth, Detections], iou: float, m
 @given(cases(), st.sampled_from([0.2, 0.5]))
 def test_one_set_of_overlaps_serves_all_thresholds_and_filters(case: tuple[Truth, Detections], iou: float) -> None:
     truth, detections = case
-    found = overlaps(truth, detections)
+    found = overlaps(truth, detections, np.ones(len(detections), np.bool_))
     assert_plain(found.match(iou), truth, detections, iou, 100)
-    large = truth.areas >= 1000
-    kept = np.flatnonzero(large)
-    expected = match(truth.where(large), detections, iou=iou)
-    filtered = found.where(large[found.truth]).match(iou)
-    assert filtered.truth.tolist() == [int(kept[g]) if g >= 0 else -1 for g in expected.truth]
-    assert filtered.ignored.tolist() == expected.ignored.tolist()
+    large, wide = truth.areas >= 1000, detections.boxes[:, 2] >= 32
+    kept, places = np.flatnonzero(large), np.flatnonzero(wide)
+    expected = match(truth.where(large), detections.where(wide), iou=iou)
+    filtered = found.among(large, wide).match(iou)
+    assert filtered.truth[places].tolist() == [int(kept[g]) if g >= 0 else -1 for g in expected.truth]
+    assert filtered.ignored[places].tolist() == expected.ignored.tolist()
+    assert filtered.evaluated.tolist() == wide.tolist()
+    assert not (filtered.right | filtered.ignored)[~wide].any()
 
 
 @settings(max_examples=60, deadline=None)

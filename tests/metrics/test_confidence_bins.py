@@ -35,6 +35,9 @@ def test_groups_are_kept_apart_and_one_without_members_has_no_error() -> None:
     assert errors[[0, 2]].tolist() == pytest.approx([0.25, 0.5])
     assert np.isnan(errors[1])
     assert sums.n.shape == sums.confidence.shape == sums.target.shape == (3, 25)
+    alone = bin_sums(np.array([0.5, 0.5]), np.array([0.25, 1.0]), 25)
+    for part in ("n", "confidence", "target"):
+        assert getattr(sums.together(), part).tolist() == getattr(alone, part).tolist()
 
 
 @settings(max_examples=100, deadline=None)

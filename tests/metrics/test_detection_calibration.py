@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detection_cases import genuine
+from detection_cases import genuine, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_box_matching import Box, Found, cases, detections_of, plain_match, truth_of
+from plain_box_matching import Box, cases, detections_of, plain_match, truth_of
 
 from visionjobs.boxes import SIZES, Detections, Truth
 from visionjobs.metrics.confidence_bins import bin_sums
 from visionjobs.metrics.detection_calibration import confidence_histogram, detection_calibration, expected_by_chance
 
-NUMBERS = ("d_ece", "la_ece0", "adaptive_ece", "count_ece", "d_ece_filtered")
+OF_CLASSES = ("d_ece", "la_ece0", "adaptive_ece", "count_ece")
+NUMBERS = (*OF_CLASSES, "d_ece_filtered")
+FILTERED = ("count_ece", "d_ece_filtered")
 
 Sample = tuple[float, float]  # confidence and target
 
@@ -47,59 +49,86 @@ def plain_adaptive(samples: list[Sample]) -> float | None:
     return total / len(ordered) if ordered else None
 
 
+def plain_counts(truth: Truth, detections: Detections, max_dets: int) -> list[tuple[int, Sample]]:
+    """Class, confidence and whether it is among the first N, of the top detections of each image."""
+    counts = []
+    top = [d for d, found in enumerate(plain_match(truth, detections, 0.5, max_dets)) if found.evaluated]
+    for image in range(len(truth.image_ids)):
+        for k in range(len(truth.classes)):
+            wanted = int((~truth.crowd & (truth.images == image) & (truth.categories == k)).sum())
+            members = [d for d in top if detections.images[d] == image and detections.categories[d] == k]
+            members.sort(key=lambda d: -detections.scores[d])
+            counts += [(k, (float(detections.scores[d]), float(m < wanted))) for m, d in enumerate(members)]
+    return counts
+
+
+def plain_samples(truth: Truth, detections: Detections, iou: float, max_dets: int) -> list[tuple[int, Sample, float]]:
+    """Class; confidence and whether it is right (of IoU 0: the overlap); area: of the detections that count."""
+    return [
+        (
+            int(detections.categories[d]),
+            (float(detections.scores[d]), float(f.truth >= 0) if iou else f.iou),
+            float(area),
+        )
+        for d, (f, area) in enumerate(zip(plain_match(truth, detections, iou, max_dets), detections.areas, strict=True))
+        if f.evaluated and not f.ignored
+    ]
+
+
+def of_this_size(truth: Truth, detections: Detections, size: str) -> tuple[Truth, Detections]:
+    """As if no boxes of other sizes had ever been there."""
+    low, high = SIZES[size]
+    return (
+        truth.where(np.array([low <= area < high for area in truth.areas], bool)),
+        detections.where(np.array([low <= area < high for area in detections.areas], bool)),
+    )
+
+
 def plain_numbers(truth: Truth, detections: Detections, size: str, max_dets: int) -> dict[str, float | None]:
     """The five numbers of a size, from their definitions."""
     low, high = SIZES[size]
-    scores, classes = detections.scores.tolist(), detections.categories.tolist()
-    predicted = [d for d in range(len(detections)) if low <= detections.areas[d] < high]
-    true = np.array([low <= area < high for area in truth.areas], bool)
-
-    def counted(found: list[Found]) -> list[int]:
-        return [d for d in predicted if found[d].evaluated and not found[d].ignored]
-
-    half, touching = plain_match(truth, detections, 0.5, max_dets), plain_match(truth, detections, 0.0, max_dets)
-    evaluated = [d for d in range(len(detections)) if half[d].evaluated]
-    # filtered first: only the boxes of this size exist, of the detections that are evaluated at all
-    alone = sorted(set(evaluated) & set(predicted))
-    refound = plain_match(truth.where(true), detections.where(np.array(alone, int)), 0.5, max_dets)
-    filtered = [(scores[d], float(f.truth >= 0)) for d, f in zip(alone, refound, strict=True) if not f.ignored]
-    samples = [(scores[d], float(half[d].truth >= 0)) for d in counted(half)]
-    of_classes = []
-    for k in range(len(truth.classes)):
-        if ((truth.categories == k) & ~truth.crowd).any():
-            of_classes.append(
-                plain_ece([(scores[d], touching[d].iou) for d in counted(touching) if classes[d] == k], 25)
-            )
-    errors = [error for error in of_classes if error is not None]
-    counts: list[Sample] = []
-    for image in range(len(truth.image_ids)):
-        for k in range(len(truth.classes)):
-            wanted = int((true & ~truth.crowd & (truth.images == image) & (truth.categories == k)).sum())
-            members = [d for d in alone if detections.images[d] == image and classes[d] == k]
-            members.sort(key=lambda d: -scores[d])
-            counts += [(scores[d], float(place < wanted)) for place, d in enumerate(members)]
+    samples = [s for _, s, area in plain_samples(truth, detections, 0.5, max_dets) if low <= area < high]
+    touching = [(k, s) for k, s, area in plain_samples(truth, detections, 0.0, max_dets) if low <= area < high]
+    known = set(truth.categories[~truth.crowd].tolist())
+    errors = [error for k in known if (error := plain_ece([s for of, s in touching if of == k], 25)) is not None]
+    alone = of_this_size(truth, detections, size)
     return {
         "d_ece": plain_ece(samples, 10),
         "la_ece0": sum(errors) / len(errors) if errors else None,
         "adaptive_ece": plain_adaptive(samples),
-        "count_ece": plain_ece(counts, 10),
-        "d_ece_filtered": plain_ece(filtered, 10),
+        "count_ece": plain_ece([s for _, s in plain_counts(*alone, max_dets)], 10),
+        "d_ece_filtered": plain_ece([s for _, s, _ in plain_samples(*alone, 0.5, max_dets)], 10),
     }
+
+
+def plain_of_class(truth: Truth, detections: Detections, k: int, max_dets: int) -> dict[str, float | None]:
+    """The numbers of a class, from their definitions."""
+    samples = [s for of, s, _ in plain_samples(truth, detections, 0.5, max_dets) if of == k]
+    found: dict[str, float | None] = dict.fromkeys(OF_CLASSES)
+    if ((truth.categories == k) & ~truth.crowd).any():
+        found = {
+            "d_ece": plain_ece(samples, 10),
+            "la_ece0": plain_ece([s for of, s, _ in plain_samples(truth, detections, 0.0, max_dets) if of == k], 25),
+            "adaptive_ece": plain_adaptive(samples),
+            "count_ece": plain_ece([s for of, s in plain_counts(truth, detections, max_dets) if of == k], 10),
+        }
+    return {**found, "n": len(samples)}
 
 
 def assert_plain(truth: Truth, detections: Detections, max_dets: int) -> None:
     found = detection_calibration(truth, detections, 0.0, max_dets=max_dets)
-    for size in SIZES:
-        expected = plain_numbers(truth, detections, size, max_dets)
+    cases = [(found[size], plain_numbers(truth, detections, size, max_dets), size) for size in SIZES]
+    for k, name in enumerate(truth.classes):
+        cases.append((found["per_class"][name], plain_of_class(truth, detections, k, max_dets), name))
+    for ours, expected, what in cases:
         for name, value in expected.items():
-            ours = found[size][name]
-            assert (ours is None) == (value is None), (size, name)
+            assert (ours[name] is None) == (value is None), (what, name)
             if value is not None:
-                assert ours == pytest.approx(value, abs=1e-10), (size, name)
+                assert ours[name] == pytest.approx(value, abs=1e-10), (what, name)
 
 
 @settings(max_examples=150, deadline=None)
-@given(cases(), st.sampled_from([2, 100]))
+@given(cases(), st.sampled_from([1, 2, 3, 100]))
 def test_the_definitions_in_plain_python(case: tuple[Truth, Detections], max_dets: int) -> None:
     assert_plain(*case, max_dets)
 
@@ -108,6 +137,42 @@ def test_genuine_detections_in_plain_python(test_data: Path) -> None:
     truth, detections = genuine(test_data)
     some = truth.images < 30
     assert_plain(truth.where(some), detections.where((detections.images < 30) & (detections.scores >= 0.1)), 100)
+
+
+def assert_filtered_first(truth: Truth, detections: Detections, max_dets: int) -> None:
+    """What is filtered first by size is what the boxes of this size alone have without sizes."""
+    found = detection_calibration(truth, detections, 0.0, max_dets=max_dets)
+    for size in SIZES:
+        alone = detection_calibration(*of_this_size(truth, detections, size), 0.0, max_dets=max_dets)["all"]
+        for name in FILTERED:
+            assert found[size][name] == pytest.approx(alone[name], abs=1e-12), (size, name)
+            assert found[size]["of"][name] == alone["of"][name], (size, name)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_filtered_first_is_as_if_other_sizes_were_not_there(seed: int) -> None:
+    truth, detections = random_case(seed, detections=150)
+    per_image = np.bincount(detections.images)
+    assert (per_image > 10).any()
+    for max_dets in (1, 3, 10):
+        assert_filtered_first(truth, detections, max_dets)
+        assert_plain(truth, detections, max_dets)
+
+
+def test_filtered_first_on_genuine_detections(test_data: Path) -> None:
+    truth, detections = genuine(test_data)
+    for max_dets in (5, 100):
+        assert_filtered_first(truth, detections, max_dets)
+
+
+def test_the_most_confident_of_a_size_are_taken_after_the_others_are_dropped() -> None:
+    truth = truth_of([(0, 0, 10, 10), (100, 100, 50, 50)])
+    detections = detections_of([(100, 100, 50, 50), (200, 200, 50, 50), (0, 0, 10, 10)], [0.9, 0.8, 0.7])
+    found = detection_calibration(truth, detections, 0.0, max_dets=2)
+    # over all sizes the small one is the third, and not evaluated; of the small ones it is the first
+    assert (found["small"]["d_ece"], found["small"]["of"]["d_ece"]["n"]) == (None, 0)
+    assert found["small"]["d_ece_filtered"] == found["small"]["count_ece"] == pytest.approx(0.3)
+    assert found["all"]["of"]["count_ece"]["n"] == found["all"]["of"]["d_ece_filtered"]["n"] == 2
 
 
 def worked() -> tuple[Truth, Detections]:
@@ -147,12 +212,40 @@ def test_d_ece_worked_by_hand() -> None:
         "low": 0.8, "high": 0.9, "n": 2, "confidence": pytest.approx(0.875), "precision": pytest.approx(0.5),
     }  # fmt: skip
     assert (bins[0]["confidence"], bins[0]["precision"]) == (None, None)
-    # class 0: .95 right; .9 right and .85 wrong. class 1: .6 right, .3 wrong. class 2 has no true box
-    assert found["per_class"] == {
-        "class 0": {"d_ece": pytest.approx((0.05 + 0.75) / 3), "n": 3},
-        "class 1": {"d_ece": pytest.approx((0.4 + 0.3) / 2), "n": 2},
-        "class 2": {"d_ece": None, "n": 1},
-    }
+
+
+def test_classes_worked_by_hand() -> None:
+    found = detection_calibration(*worked(), 0.25)["per_class"]
+    diagrams = {name: one.pop("reliability") for name, one in found.items()}
+    assert found == {
+        # .95 right; .9 right and .85 wrong, in one of 10 bins and in two of 25 or of equal mass. 2 boxes: as counted
+        "class 0": {
+            "d_ece": pytest.approx((0.05 + 0.75) / 3), "la_ece0": pytest.approx((0.05 + 0.1 + 0.85) / 3),
+            "adaptive_ece": pytest.approx((0.05 + 0.1 + 0.85) / 3), "count_ece": pytest.approx((0.05 + 0.75) / 3),
+            "n": 3,
+        },
+        # .6 right with an IoU of .5, .3 wrong. 1 box, for .99 in the crowd
+        "class 1": {
+            "d_ece": pytest.approx((0.4 + 0.3) / 2), "la_ece0": pytest.approx((0.1 + 0.3) / 2),
+            "adaptive_ece": pytest.approx((0.4 + 0.3) / 2), "count_ece": pytest.approx((0.01 + 0.6 + 0.3) / 3),
+            "n": 2,
+        },
+        "class 2": {**dict.fromkeys(OF_CLASSES), "n": 1},  # no true box
+    }  # fmt: skip
+    assert [one["n"] for one in diagrams["class 0"]] == [0, 0, 0, 0, 0, 0, 0, 0, 2, 1]
+    assert diagrams["class 1"][5] == {
+        "low": 0.5, "high": 0.6, "n": 1, "confidence": pytest.approx(0.6), "precision": 1,
+    }  # fmt: skip
+    assert diagrams["class 1"][0] == {"low": 0, "high": 0.1, "n": 0, "confidence": None, "precision": None}
+    assert diagrams["class 2"] is None
+
+
+def test_a_class_never_predicted_has_no_number_and_an_empty_diagram() -> None:
+    truth = truth_of([(0, 0, 10, 10), (0, 0, 10, 10)], categories=[0, 1])
+    found = detection_calibration(truth, detections_of([(0, 0, 10, 10)], [0.8]), 0.0)["per_class"]["class 1"]
+    assert {found[name] for name in OF_CLASSES} == {None}
+    assert [one["n"] for one in found["reliability"]] == [0] * 10
+    assert found["n"] == 0
 
 
 def test_the_other_errors_worked_by_hand() -> None:
@@ -223,7 +316,12 @@ def test_the_object_of_metrics_json(test_data: Path) -> None:
     n = {size: found[size]["of"]["d_ece"]["n"] for size in SIZES}
     assert n["all"] == n["small"] + n["medium"] + n["large"] == sum(one["n"] for one in found["per_class"].values())
     known = set(np.array(truth.classes)[truth.categories[~truth.crowd]])
-    assert {name for name, one in found["per_class"].items() if one["d_ece"] is not None} <= known
+    for name, one in found["per_class"].items():
+        assert set(one) == {*OF_CLASSES, "n", "reliability"}
+        assert (one["reliability"] is not None) == (name in known)
+        assert {(one[key] is not None) for key in ("d_ece", "adaptive_ece")} == {name in known and one["n"] > 0}
+    terms = [one["la_ece0"] for one in found["per_class"].values() if one["la_ece0"] is not None]
+    assert sum(terms) / len(terms) == pytest.approx(found["all"]["la_ece0"])
     assert found["recalibrated"]["fitted_on"] + found["recalibrated"]["shown_on"] == 158
 
 

@@ -18,7 +18,7 @@ IOU = 0.5
 class Matches:
     """Of D detections. truth: int64 [D], index of the true box that each has found, -1 for none; iou: float64 [D], with
     that box, 0 for none; ignored: bool [D], found none and lies in a crowd region of its class: neither right nor
-    wrong; evaluated: bool [D], among the most confident of its image: the others find nothing and count nowhere."""
+    wrong; evaluated: bool [D]: the others find nothing and count nowhere."""
 
     truth: Ints
     iou: Floats
@@ -51,10 +51,12 @@ class Overlaps:
     iou: Floats
     crowd: Bools
 
-    def where(self, chosen: Bools) -> Overlaps:
-        """The chosen pairs, bool [P]."""
+    def among(self, truth: Bools, evaluated: Bools) -> Overlaps:
+        """As if there were only these true boxes, bool [G], and only these detections evaluated, bool [D]; what is not
+        among the pairs does not come back."""
+        kept = truth[self.truth] & evaluated[self.detections]
         return Overlaps(
-            self.evaluated, self.detections[chosen], self.truth[chosen], self.iou[chosen], self.crowd[chosen]
+            self.evaluated & evaluated, self.detections[kept], self.truth[kept], self.iou[kept], self.crowd[kept]
         )
 
     def match(self, iou: float = IOU) -> Matches:
@@ -76,12 +78,13 @@ class Overlaps:
 def match(truth: Truth, detections: Detections, *, iou: float = IOU, max_dets: int = MAX_DETS) -> Matches:
     """The matches at one IoU. Evaluated are the `max_dets` most confident detections of an image over all its classes,
     as in tidecv (COCOeval: of each class), so that one set of detections stands under every number."""
-    return overlaps(truth, detections, max_dets=max_dets, above=iou).match(iou)
-
-
-def overlaps(truth: Truth, detections: Detections, *, max_dets: int = MAX_DETS, above: float = 0.0) -> Overlaps:
-    """All pairs that a match may need, with an IoU above 0 and of at least `above`."""
     evaluated = ranks(detections.images, detections.scores) < max_dets
+    return overlaps(truth, detections, evaluated, above=iou).match(iou)
+
+
+def overlaps(truth: Truth, detections: Detections, evaluated: Bools, *, above: float = 0.0) -> Overlaps:
+    """All pairs that a match may need, with an IoU above 0 and of at least `above`, of the detections that are to be
+    evaluated, bool [D]."""
     chosen = np.flatnonzero(evaluated)
     chosen = chosen[np.argsort(-detections.scores[chosen], kind="stable")]
     classes = len(truth.classes)

@@ -22,6 +22,10 @@ class BinSums:
     confidence: Floats
     target: Floats
 
+    def together(self) -> BinSums:
+        """All groups as one."""
+        return BinSums(*(part.sum(axis=0, keepdims=True) for part in (self.n, self.confidence, self.target)))
+
     def ece(self) -> Floats:
         """Expected calibration error of each group, float64 [groups]: the sum over its bins of n/N * |mean target -
         mean confidence|; NaN for a group without members. Guo et al., ICML 2017, equation 3."""
