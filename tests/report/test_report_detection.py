@@ -182,7 +182,7 @@ def test_a_class_without_boxes_is_not_available(page: ParsedPage, run: RunSummar
     assert page.tables["Classes"][-1][0] == "train", "what has no AP stands last"
     aps = [float(row[2]) for row in page.tables["Classes"][1:-1]]
     assert aps == sorted(aps, reverse=True)
-    assert "train" not in [row[0] for row in page.tables["D-ECE by class"]]
+    assert "train" not in [row[0] for row in page.tables["Calibration by class"]]
 
 
 def test_notes_tell_crowds_and_what_the_import_changed(run: RunSummary) -> None:

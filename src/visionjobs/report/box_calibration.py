@@ -24,9 +24,10 @@ DEFINED = (
     "box once; then the gap between precision and mean confidence, in bins of equal width and weighted by their "
     "detections. By size, all are matched first and then told apart by the predicted box. Filtered first: true and "
     "predicted boxes of other sizes are dropped before they are matched, so that a detection whose true box has "
-    "another size counts as wrong. Adaptive: in bins of equal numbers of detections. LaECE: the overlap (IoU) with "
-    "its true box takes the place of right or wrong, and the gap is averaged over the classes. Detections in crowd "
-    "regions are left out of these."
+    "another size counts as wrong; of an image the most confident ones are taken after that, as TIDE by size does. "
+    "Adaptive: in bins of equal numbers of detections. LaECE: the overlap (IoU) with its true box takes the place of "
+    "right or wrong, and the gap is averaged over the classes. A detection that finds nothing but lies in a crowd "
+    "region of its class is left out of all of these, of the count-based error it is not."
 )
 
 COUNT_BASED = (
@@ -43,6 +44,11 @@ BY_CHANCE = (
 
 WORST = 10
 """Classes with the largest D-ECE."""
+
+DRAWN, ENOUGH = 4, 50
+"""Of the classes with so many detections, so many with the largest D-ECE have a reliability diagram."""
+
+OF_CLASS = ("d_ece", "la_ece0", "adaptive_ece", "count_ece")
 
 
 def box_calibration(run: RunSummary) -> Section | None:
@@ -78,7 +84,7 @@ def _sentences(found: Mapping[str, Floor]) -> Iterator[str]:
     for key, measured in found.items():
         value, apart = (measured["all"] or {}).get("d_ece"), gap(measured, "all")
         if value is None or apart is None:
-            yield f"At a confidence of at least {key} there are no detections to speak of."
+            yield f"At a confidence of at least {key} there are no detections."
             continue
         high = (measured["all"].get("expected") or {}).get("high")
         chance = ""
@@ -161,22 +167,29 @@ def _classes(found: Mapping[str, Floor]) -> Iterator[Block]:
     worst = sorted(known, key=lambda name: -highest[name]["d_ece"])[:WORST]
     if not worst:
         return
-    columns = [Column(title) for key in found for title in (f"D-ECE at {key}", f"Detections, {key}")]
+    last = list(found)[-1]
+    columns = [Column(f"{MEASURES[measure]} at {key}") for measure in OF_CLASS for key in found]
+    columns += [Column(f"Detections, {key}") for key in found]
     yield Text(
-        f"The {len(worst)} classes with the largest D-ECE at {list(found)[-1]}. Few detections make it large by chance."
+        f"The {len(worst)} classes with the largest D-ECE at {last}. Few detections make it large by chance."
         if len(worst) > 1
         else "One class alone has a D-ECE."
     )
-    rows = (
-        (
-            Cell(name),
-            *(
-                cell
-                for measured in found.values()
-                for of in [(measured.get("per_class") or {}).get(name) or {}]
-                for cell in (Cell(decimal(of.get("d_ece"))), Cell(count(of.get("n"))))
-            ),
-        )
-        for name in worst
-    )
-    yield Table("D-ECE by class", (Column("Class", numeric=False), *columns), tuple(rows))
+    rows = tuple(_of_class(found, name) for name in worst)
+    yield Table("Calibration by class", (Column("Class", numeric=False), *columns), rows)
+    often = sorted((name for name in known if highest[name]["n"] >= ENOUGH), key=lambda name: -highest[name]["d_ece"])
+    if often:
+        yield Text(f"Of the classes with at least {ENOUGH} detections at {last} those with the largest D-ECE:")
+        yield Gallery(tuple(_of_class_diagram(highest[name], name, at) for at, name in enumerate(often[:DRAWN], 1)))
+
+
+def _of_class(found: Mapping[str, Floor], name: str) -> tuple[Cell, ...]:
+    measured = [(floor.get("per_class") or {}).get(name) or {} for floor in found.values()]
+    numbers = (Cell(decimal(of.get(measure))) for measure in OF_CLASS for of in measured)
+    return Cell(name), *numbers, *(Cell(count(of.get("n"))) for of in measured)
+
+
+def _of_class_diagram(measured: Mapping[str, Any], name: str, number: int) -> Figure:
+    bins = [bin_ for bin_ in measured.get("reliability") or () if bin_["n"]]
+    caption = f"{name}: D-ECE {decimal(measured['d_ece'])} over {count(measured['n'])}"
+    return Figure(f"reliability_class_{number}", box_reliability(bins), caption)

@@ -57,6 +57,10 @@ def _coco(floors: Floors) -> Table:
     return Table(("metric", *(f"confidence {floor}" for floor in floors)), tuple(rows))
 
 
+OF_CLASS = ("d_ece", "la_ece0", "adaptive_ece", "count_ece")
+"""Calibration errors of a class, as in metrics.json."""
+
+
 def _per_class(floors: Floors) -> Table:
     """A row a class: its true boxes, then its numbers at each floor."""
     first = next(iter(floors.values()), {}).get("per_class") or {}
@@ -65,9 +69,9 @@ def _per_class(floors: Floors) -> Table:
         row = [name, described.get("boxes")]
         for found in floors.values():
             of_class, calibrated = found["per_class"].get(name, {}), found["calibration"]["per_class"].get(name, {})
-            row += [of_class.get(key) for key in SCORES] + [calibrated.get("d_ece")]
+            row += [of_class.get(key) for key in SCORES] + [calibrated.get(key) for key in OF_CLASS]
         rows.append(tuple(row))
-    heads = (f"{key} {floor}" for floor in floors for key in (*SCORES, "d_ece"))
+    heads = (f"{key} {floor}" for floor in floors for key in (*SCORES, *OF_CLASS))
     return Table(("class", "boxes", *heads), tuple(rows))
 
 
