@@ -62,10 +62,10 @@ class Project:
 
     def workers(self) -> list[psutil.Process]:
         """Ray Train's worker processes."""
-        return [process for process in self.processes() if "RayTrainWorker" in " ".join(_cmdline(process))]
+        return [process for process in self.processes() if "RayTrainWorker" in " ".join(cmdline(process))]
 
 
-def _cmdline(process: psutil.Process) -> list[str]:
+def cmdline(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

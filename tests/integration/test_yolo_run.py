@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from cli_runs import Project, kill_9, progress, read_json, wait_until
+from cli_runs import Project, cmdline, kill_9, progress, read_json, wait_until
 from coco_reference import pycocotools_numbers
 from tidecv_reference import tidecv_numbers, tidecv_run
 
@@ -147,6 +148,26 @@ def test_reproduce_shows_the_published_figures_beside_ours(coco: Project, run: P
     page = (folder / "reproduce.html").read_text()
     for text in ("61.61", "36.31", "0.2383", "0.1598", "0.1234"):
         assert text in page, text
+
+
+def ray_processes() -> set[int]:
+    return {process.pid for process in psutil.process_iter() if "ray::" in " ".join(cmdline(process))}
+
+
+def test_ctrl_c_leaves_nothing_running_and_the_run_can_be_continued(coco: Project, sets: list[str]) -> None:
+    before, known = ray_processes(), set(coco.runs())
+    driver = coco.start("run", "yolo", *sets, "--set", "wandb.mode=off")
+    wait_until(lambda: set(coco.runs()) - known, "the run folder", driver=driver)
+    (run,) = set(coco.runs()) - known
+    wait_until(lambda: int(progress(run).get("done", 0)) >= 16, "16 images", driver=driver)
+    driver.send_signal(signal.SIGINT)
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 130, told
+    assert f"Continue with: visionjobs run yolo --run {run.name}" in " ".join(told.split())
+    assert "Traceback" not in told
+    assert read_json(run / "record.json")["state"] == "interrupted"
+    wait_until(lambda: ray_processes() <= before, "Ray's processes to end", 40)
+    assert coco.processes() == []
 
 
 def test_weights_with_another_sha256_are_refused(coco: Project, sets: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visionjobs.errors import SupersededError, UserError
+from visionjobs.errors import SupersededError
 from visionjobs.runs import Attempt, Run
 from visionjobs.storage import open_store
 from visionjobs.training.box_parts import BoxPart, delete_parts, in_truth_classes, read_parts, write_part
@@ -40,7 +40,7 @@ def test_parts_of_several_attempts_are_one_and_each_image_counts_once(run: Run) 
     write_part(second, ONE, part([1, 2], [1, 2, 2], 0.2))
     write_part(second, ONE, part([3], [], 0.2))
     write_part(second, OTHER, part([4], [4], 0.9))
-    found = read_parts(run, ONE)
+    found = read_parts(run, ONE, print)
     assert found is not None
     assert found.done.tolist() == [0, 1, 2, 3]
     assert found.images.tolist() == [0, 0, 1, 2, 2]
@@ -52,19 +52,25 @@ def test_parts_of_several_attempts_are_one_and_each_image_counts_once(run: Run) 
 
 
 def test_no_part_is_nothing(run: Run) -> None:
-    assert read_parts(run, ONE) is None
+    assert read_parts(run, ONE, print) is None
     write_part(Attempt(run, 1), ONE, part([0], [0]))
-    assert read_parts(run, OTHER) is None
+    assert read_parts(run, OTHER, print) is None
     delete_parts(run)
-    assert read_parts(run, ONE) is None
+    assert read_parts(run, ONE, print) is None
 
 
-def test_a_damaged_part_is_named(run: Run) -> None:
+def test_a_damaged_part_is_told_and_its_images_are_predicted_again(run: Run) -> None:
+    write_part(Attempt(run, 1), ONE, part([3], [3]))
     write_part(Attempt(run, 1), ONE, part([7], [7]))
-    (entry,) = run.store.entries("attempts")
+    entry = run.store.entries("attempts")[-1]
     run.store.write(entry.key, run.store.read(entry.key)[:-40])
-    with pytest.raises(UserError, match=r"part-00000007\.npz is damaged"):
-        read_parts(run, ONE)
+    told: list[str] = []
+    found = read_parts(run, ONE, told.append)
+    assert found is not None
+    assert found.done.tolist() == [3]
+    assert "part-00000007.npz is damaged" in told[0]
+    assert "predicted again" in told[0]
+    assert len(run.store.entries("attempts")) == 1
 
 
 def test_boxes_of_classes_that_the_dataset_lacks_are_dropped() -> None:

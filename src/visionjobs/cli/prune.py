@@ -75,7 +75,7 @@ def _of_run(root: Store, run_id: str) -> list[Candidate]:
     groups: dict[str, list[Entry]] = {}
     for entry in run.store.entries("attempts"):
         _, number, kind, *rest = entry.key.split("/")
-        if (rest and kind in ("checkpoints", "ray")) or kind == OUTPUTS:
+        if (rest and kind in ("checkpoints", "ray", "predictions")) or kind == OUTPUTS:
             groups.setdefault(f"attempts/{number}/{kind}", []).append(entry)
     why = f"the run is {state}"
     return [
@@ -91,7 +91,7 @@ def _deleter(store: Store, entries: list[Entry]) -> Callable[[], None]:
 
 def _caches(cache: Path) -> list[Candidate]:
     found = []
-    for name in ("datasets", "weights", "checkpoints"):
+    for name in ("datasets", "weights", "checkpoints", "finetuned", "yolo"):
         folder = cache / name
         if folder.is_dir():
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

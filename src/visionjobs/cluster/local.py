@@ -27,6 +27,9 @@ from visionjobs.cluster.local_state import LocalCluster, forget, lock, read_stat
 from visionjobs.errors import VisionjobsError, first_line
 from visionjobs.settings import Settings
 
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+"""Read when ray is imported: a thread that calls Ray after it was ended must not start another one, of its own."""
+
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory for objects passed between processes: training passes only metrics and a spec through it."""
 

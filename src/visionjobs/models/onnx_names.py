@@ -18,7 +18,7 @@ def class_names(metadata: Mapping[str, str], path: str) -> tuple[str, ...]:
         raise UserError(f'{path}: its task is "{task}"; expected a detector (detect)')
     try:
         names = ast.literal_eval(metadata["names"])
-        classes = tuple(names[number] for number in range(len(names)))
+        classes = tuple(dict(names)[number] for number in range(len(names)))
     except (KeyError, ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError) as error:
         raise UserError(
             f"{path}: its metadata do not name the classes; expected names = {{0: 'person', ...}}, as ultralytics' "

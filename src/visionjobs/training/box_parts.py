@@ -6,6 +6,7 @@ weights that found them: those of a run that is trained further are no longer it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from visionjobs.arrays import pack_fields, unpack_fields
 from visionjobs.boxes import Detections, Floats, Ints
+from visionjobs.errors import UserError
 from visionjobs.runs import Attempt, Run
 
 
@@ -37,16 +39,21 @@ def write_part(attempt: Attempt, weights: str, part: BoxPart) -> None:
     attempt.write(f"{_folder(weights)}/part-{int(part.done[0]):08}.npz", pack_fields(part))
 
 
-def read_parts(run: Run, weights: str) -> BoxPart | None:
+def read_parts(run: Run, weights: str, warn: Callable[[str], None]) -> BoxPart | None:
     """All parts of all attempts as one, each image once (of two that looked at it, the older attempt's counts).
 
-    None where there is no part yet. Raises UserError naming one that is damaged.
+    None where there is no part yet. One that is damaged is deleted, with a warning: its images are predicted again.
     """
     parts: list[BoxPart] = []
     known: set[int] = set()
     for entry in run.store.entries("attempts"):
         if f"/{_folder(weights)}/" in entry.key:
-            part = unpack_fields(BoxPart, run.store.read(entry.key), f"{run.store.address}/{entry.key}", "boxes")
+            try:
+                part = unpack_fields(BoxPart, run.store.read(entry.key), f"{run.store.address}/{entry.key}", "boxes")
+            except UserError as error:
+                warn(f"{error}; its images are predicted again")
+                run.store.delete([entry.key])
+                continue
             new = np.array([image not in known for image in part.done.tolist()], np.bool_)
             chosen = np.isin(part.images, part.done[new])
             known.update(part.done.tolist())

@@ -69,7 +69,7 @@ def predict_work(
 def complete_boxes(run: Run, spec: JobSpec, dataset: LocalDataset, sha256: str, on_stage: OnStage) -> Completed:
     """Evaluate the boxes that the weights with this sha256 found. Raises VisionjobsError where some are missing."""
     split = open_boxes(dataset, dataset.manifest.measured_split)
-    part = read_parts(run, sha256)
+    part = read_parts(run, sha256, on_stage)
     if part is None or len(part.done) != len(split):
         known = 0 if part is None else len(part.done)
         raise VisionjobsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,18 @@ OnClasses = Callable[[tuple[str, ...]], list[str]]
 """Told the model's classes before anything is stored: warnings, or a UserError that refuses them."""
 
 
+RAY_ENDS_SECONDS = 3.0
+"""After a predictor has died: if Ray itself was ended, it is known by then."""
+
+
+class PredictorError(VisionjobsError):
+    """A failure that is none of ours, with the traceback of where it happened."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class PredictingActor:
     """A Predictor in a process of Ray Data's. An error that a person can act on is returned, not raised: Ray would only
     wrap it, and try again."""
@@ -48,7 +61,14 @@ class PredictingActor:
                 self._predictor = Predictor(self._work)
             return {"part": [pack_fields(self._predictor.predict(batch["data"]))], "error": [""]}
         except VisionjobsError as error:
-            return {"part": [b""], "error": [json.dumps([str(error), error.exit_status])]}
+            return _failure(str(error), error.exit_status)
+        except Exception as error:  # noqa: BLE001 (told with its traceback: tried again, it would fail again)
+            told = f"a predictor failed with {type(error).__name__}: {first_line(error)}"
+            return _failure(told, VisionjobsError.exit_status, traceback.format_exc())
+
+
+def _failure(message: str, exit_status: int, trace: str = "") -> dict[str, Any]:
+    return {"part": [b""], "error": [json.dumps([message, exit_status, trace])]}
 
 
 def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: int, on_classes: OnClasses) -> None:
@@ -57,13 +77,16 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
     Predictors that die are started again, `limits.worker_failures` times. Needs `ray.init` before. Raises
     VisionjobsErrors.
     """
+    import ray
     from ray.exceptions import RayError
 
     failures = int(work.spec["limits"]["worker_failures"])
-    before = read_parts(attempt.run, work.sha256)
+    damaged: list[str] = []
+    before = read_parts(attempt.run, work.sha256, damaged.append)
     done = before.done if before else np.empty(0, np.int64)
     todo = np.setdiff1d(np.arange(images), done)
     progress = _Progress(attempt, images, len(done), work)
+    progress.warn(damaged)
     if before:
         progress.warn(on_classes(tuple(before.classes.tolist())))
     deaths = 0
@@ -76,7 +99,13 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
                 write_part(attempt, work.sha256, part)
                 progress.add(part)
                 todo = np.setdiff1d(todo, part.done)
+        except PredictorError as error:
+            attempt.write("error.txt", error.trace)
+            raise error_from(f"{error}; in full in {attempt.store.address}/error.txt", error.exit_status) from error
         except RayError as error:
+            time.sleep(RAY_ENDS_SECONDS)
+            if not ray.is_initialized():  # whoever waited was interrupted, and has ended Ray: nothing is tried again
+                raise VisionjobsError("Ray was ended under the prediction") from error
             deaths += 1
             if deaths > failures:
                 raise VisionjobsError(
@@ -111,7 +140,8 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
         )
     for rows in found.iter_batches(batch_size=1, prefetch_batches=0):
         if rows["error"][0]:
-            raise error_from(*json.loads(rows["error"][0]))
+            message, exit_status, trace = json.loads(rows["error"][0])
+            raise PredictorError(message, trace) if trace else error_from(message, exit_status)
         yield unpack_fields(BoxPart, rows["part"][0], "a predictor's answer", "boxes")
 
 
@@ -132,8 +162,9 @@ class _Progress:
 
     def add(self, part: BoxPart) -> None:
         self._done += len(part.done)
+        first = "predicted_on" not in self._facts
         self._facts["predicted_on"] = str(part.device)
-        if self._done == self._total or self._written == self._start or time.monotonic() - self._written >= 1.0:
+        if self._done == self._total or first or time.monotonic() - self._written >= 1.0:
             self._write()
 
     def _write(self) -> None:
