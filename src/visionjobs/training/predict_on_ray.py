@@ -122,8 +122,9 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    for name in ("ray.data", "ray.data._internal.progress"):  # the one would tell of each step, the other of no bar
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # Of each step, of there being no bar, and of every failure with its traceback: what failed is told by us.
+    for name in ("ray.data", "ray.data._internal.progress"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     size = int(work.spec["detect"]["batch"]) * BLOCK_BATCHES["gpu" if share.gpus else "cpu"]
     size = min(size, -(-len(images) // share.workers))
     blocks = [images[start : start + size] for start in range(0, len(images), size)]
