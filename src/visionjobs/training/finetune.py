@@ -7,7 +7,7 @@ The moving average (EMA) of the weights in the last checkpoint is what the run e
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +17,27 @@ from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.data.manifest import Manifest
 from visionjobs.data.yolo_layout import write_yolo
-from visionjobs.errors import VisionjobsError
-from visionjobs.jobfile import build_spec
 from visionjobs.models.precision import resolve_precision
 from visionjobs.models.ultralytics_env import quiet_ultralytics
 from visionjobs.models.weights import locate_weights
 from visionjobs.models.yolo import build_yolo, load_yolo
 from visionjobs.models.yolo_weights import check_trusted, load_detection_state
-from visionjobs.runs import Attempt, Run
+from visionjobs.runs import Attempt
 from visionjobs.spec import JobSpec
-from visionjobs.storage import open_store
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.finetune_args import check_finetune, trainer_arguments
-from visionjobs.training.recorder import Recorder
 from visionjobs.training.setup import check_dataset
 from visionjobs.training.worker import Worker
-from visionjobs.training.worker_main import Outcome, Work, out_of_memory
+from visionjobs.training.worker_main import (
+    Outcome,
+    Start,
+    Work,
+    open_work,
+    run_worker,
+    start_recorder,
+    together,
+    training,
+)
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
@@ -59,25 +64,11 @@ def finetune_main(config: dict[str, Any]) -> dict[str, Any]:
 
     Errors are returned or raised as by worker_main.
     """
-    work = Work(**config)
-    torch.set_num_threads(work.threads)
-    worker = Worker.current(work.use_gpu)
-    try:
-        return asdict(_work(work, worker))
-    except VisionjobsError as error:
-        return asdict(Outcome(error=str(error), exit_status=error.exit_status))
+    return run_worker(config, _work)
 
 
 def _work(work: Work, worker: Worker) -> Outcome:
-    prepared: _Prepared | None = None
-    error: VisionjobsError | None = None
-    try:
-        prepared = _prepare(work, worker)
-    except VisionjobsError as problem:
-        error = problem
-    error = worker.first_error(error)
-    if error is not None or prepared is None:
-        raise error or VisionjobsError("a worker could not be prepared")
+    prepared = together(worker, lambda: _prepare(work, worker))
     with tempfile.TemporaryDirectory(prefix="visionjobs-") as scratch:
         return _train(work, worker, prepared, Path(scratch))
 
@@ -87,10 +78,7 @@ def _prepare(work: Work, worker: Worker) -> _Prepared:
 
     Weights and checkpoint are read by the main worker only: the others receive its state.
     """
-    root = open_store(work.storage, work.endpoint)
-    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
-    spec = build_spec(work.spec, f"run {work.run_id}")
-    attempt.check_not_superseded()
+    root, attempt, spec = open_work(work)
     cache = Path(work.cache)
     reference = find_dataset(root, spec.data.name, spec.data.version)
     check_dataset(spec, reference.manifest)
@@ -128,25 +116,11 @@ def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path) -> Ou
     facts = _facts(trainer, prepared)
     steps_per_epoch = facts["samples_per_epoch"] // prepared.spec.train.batch
     total = prepared.spec.train.epochs * steps_per_epoch
-    problem: VisionjobsError | None = None
-    if worker.is_main:
-        try:
-            trainer.recorder = _recorder(work, prepared, facts, first_epoch, steps_per_epoch)
-        except VisionjobsError as error:
-            problem = error
-    problem = worker.first_error(problem)
-    if problem is not None:
-        raise problem
-    try:
+    start = Start(first_epoch * steps_per_epoch, steps_per_epoch, prepared.warnings, facts)
+    trainer.recorder = start_recorder(work, worker, prepared.attempt, prepared.spec, start)
+    with training(worker, trainer.recorder):
         if first_epoch < prepared.spec.train.epochs:  # else all that an earlier attempt lacked was its evaluation
             trainer.train()
-    except torch.OutOfMemoryError as exhausted:
-        if worker.world > 1:  # the others wait in a collective: only Ray can end them
-            raise
-        raise out_of_memory(exhausted) from exhausted
-    finally:
-        if trainer.recorder:
-            trainer.recorder.close()
     return Outcome(step=total, facts=facts)
 
 
@@ -168,23 +142,6 @@ def _trainer(work: Work, worker: Worker, prepared: _Prepared, scratch: Path, sta
         every=spec.train.checkpoint.every,
         state=state,
     )
-
-
-def _recorder(
-    work: Work, prepared: _Prepared, facts: dict[str, Any], first_epoch: int, steps_per_epoch: int
-) -> Recorder:
-    step = first_epoch * steps_per_epoch
-    plan = {
-        "epochs": prepared.spec.train.epochs,
-        "steps_per_epoch": steps_per_epoch,
-        "batch": prepared.spec.train.batch,
-        "step": step,
-        "epoch": first_epoch,
-        "resumed_from_step": step or None,
-        "warnings": prepared.warnings,
-        "facts": facts,
-    }
-    return Recorder(prepared.attempt, Path(work.cache) / "checkpoints", plan, first_epoch)
 
 
 def _facts(trainer: FineTuner, prepared: _Prepared) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,13 +16,16 @@ from visionjobs.errors import FinalError, VisionjobsError
 from visionjobs.jobfile import build_spec
 from visionjobs.models.weights import locate_weights
 from visionjobs.runs import Attempt, Run
-from visionjobs.storage import open_store
+from visionjobs.spec import JobSpec
+from visionjobs.storage import Store, open_store
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.loop import Loop
 from visionjobs.training.outputs import last_evaluation, write_outputs
 from visionjobs.training.recorder import Recorder
 from visionjobs.training.setup import Setup, set_up
 from visionjobs.training.worker import Worker
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,28 +73,46 @@ def worker_main(config: dict[str, Any]) -> dict[str, Any]:
     An error that a person can act on is returned, not raised: by all workers, so that none is left waiting in a
     collective, and Ray does not try again. Anything else is raised, and Ray restarts the workers.
     """
+    return run_worker(config, _work)
+
+
+def run_worker(config: dict[str, Any], do: Callable[[Work, Worker], Outcome]) -> dict[str, Any]:
+    """What every kind of worker does with its `config` and what `do` returns or raises: see worker_main."""
     work = Work(**config)
     torch.set_num_threads(work.threads)
     worker = Worker.current(work.use_gpu)
     try:
-        return asdict(_work(work, worker))
+        return asdict(do(work, worker))
     except VisionjobsError as error:
         return asdict(Outcome(error=str(error), exit_status=error.exit_status))
 
 
 def _work(work: Work, worker: Worker) -> Outcome:
-    prepared: _Prepared | None = None
+    return _train(work, worker, together(worker, lambda: _prepare(work, worker)))
+
+
+def together(worker: Worker, prepare: Callable[[], T]) -> T:
+    """What `prepare` makes on this worker; where it fails on one of them, all raise that error. All call it."""
+    prepared: list[T] = []
     error: VisionjobsError | None = None
     try:
-        prepared = _prepare(work, worker)
+        prepared.append(prepare())
     except VisionjobsError as problem:
         error = problem
     except torch.OutOfMemoryError as problem:
         error = out_of_memory(problem)
     error = worker.first_error(error)
-    if error is not None or prepared is None:
-        raise error or VisionjobsError("a worker could not be prepared")
-    return _train(work, worker, prepared)
+    if error is not None:
+        raise error
+    return prepared[0]
+
+
+def open_work(work: Work) -> tuple[Store, Attempt, JobSpec]:
+    """The storage, the attempt and the job. Raises SupersededError where a newer attempt holds the run."""
+    root = open_store(work.storage, work.endpoint)
+    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
+    attempt.check_not_superseded()
+    return root, attempt, build_spec(work.spec, f"run {work.run_id}")
 
 
 def _prepare(work: Work, worker: Worker) -> _Prepared:
@@ -97,10 +120,7 @@ def _prepare(work: Work, worker: Worker) -> _Prepared:
 
     Weights and checkpoint are read by the main worker only: the others receive its state.
     """
-    root = open_store(work.storage, work.endpoint)
-    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
-    spec = build_spec(work.spec, f"run {work.run_id}")
-    attempt.check_not_superseded()
+    root, attempt, spec = open_work(work)
     cache = Path(work.cache)
     dataset = fetch(find_dataset(root, spec.data.name, spec.data.version), cache)
     warnings: list[str] = []
@@ -115,25 +135,11 @@ def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
     _restore(loop, worker, prepared)
     prepared.setup.connect()
     facts = _facts(loop)
-    problem: VisionjobsError | None = None
-    if worker.is_main:
-        try:
-            loop.recorder = _recorder(work, loop, prepared, facts)
-        except VisionjobsError as error:
-            problem = error
-    problem = worker.first_error(problem)
-    if problem is not None:
-        raise problem
-    try:
+    start = Start(loop.step, loop.steps_per_epoch, prepared.warnings, facts)
+    loop.recorder = start_recorder(work, worker, prepared.attempt, loop.setup.spec, start)
+    with training(worker, loop.recorder):
         loop.run()
         metrics, groups = last_evaluation(loop.setup)
-    except torch.OutOfMemoryError as exhausted:
-        if worker.world > 1:  # the others wait in a collective: only Ray can end them
-            raise
-        raise out_of_memory(exhausted) from exhausted
-    finally:
-        if loop.recorder:
-            loop.recorder.close()
     if worker.is_main:
         write_outputs(prepared.attempt, groups)
     return Outcome(step=loop.step, metrics=metrics, facts=facts)
@@ -147,18 +153,45 @@ def _restore(loop: Loop, worker: Worker, prepared: _Prepared) -> None:
         loop.restore(decode_state(state))
 
 
-def _recorder(work: Work, loop: Loop, prepared: _Prepared, facts: dict[str, Any]) -> Recorder:
+@dataclass(frozen=True)
+class Start:
+    """Where an attempt's training begins. step: batches done before; warnings, facts: for the record."""
+
+    step: int
+    steps_per_epoch: int
+    warnings: list[str]
+    facts: dict[str, Any]
+
+
+def start_recorder(work: Work, worker: Worker, attempt: Attempt, spec: JobSpec, start: Start) -> Recorder | None:
+    """The recorder of the main worker, None on the others; where it cannot be opened, all raise why. All call it."""
+    epoch = start.step // start.steps_per_epoch
     plan = {
-        "epochs": loop.setup.spec.train.epochs,
-        "steps_per_epoch": loop.steps_per_epoch,
-        "batch": loop.setup.spec.train.batch,
-        "step": loop.step,
-        "epoch": loop.step // loop.steps_per_epoch,
-        "resumed_from_step": loop.step or None,
-        "warnings": prepared.warnings,
-        "facts": facts,
+        "epochs": spec.train.epochs,
+        "steps_per_epoch": start.steps_per_epoch,
+        "batch": spec.train.batch,
+        "step": start.step,
+        "epoch": epoch,
+        "resumed_from_step": start.step or None,
+        "warnings": start.warnings,
+        "facts": start.facts,
     }
-    return Recorder(prepared.attempt, Path(work.cache) / "checkpoints", plan, loop.step // loop.steps_per_epoch)
+    scratch = Path(work.cache) / "checkpoints"
+    return together(worker, lambda: Recorder(attempt, scratch, plan, epoch) if worker.is_main else None)
+
+
+@contextmanager
+def training(worker: Worker, recorder: Recorder | None) -> Iterator[None]:
+    """Around what trains: closes the recorder. An exhausted device is final, where there are no others to wait."""
+    try:
+        yield
+    except torch.OutOfMemoryError as exhausted:
+        if worker.world > 1:  # the others wait in a collective: only Ray can end them
+            raise
+        raise out_of_memory(exhausted) from exhausted
+    finally:
+        if recorder:
+            recorder.close()
 
 
 def _facts(loop: Loop) -> dict[str, Any]:
