@@ -6,7 +6,6 @@ With them a report can be drawn without the dataset.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +67,6 @@ class BoxScenes:
         return pack_fields(self)
 
     @classmethod
-    def from_npz(cls, data: bytes, source: str) -> Any:
+    def from_npz(cls, data: bytes, source: str) -> BoxScenes:
         """What `to_npz` wrote. Raises UserError naming `source` for anything else."""
         return unpack_fields(cls, data, source, "images of a detection run")

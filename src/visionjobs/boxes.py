@@ -87,6 +87,14 @@ def of_size(areas: Floats, size: str) -> Bools:
     return np.asarray((areas >= low) & (areas < high))
 
 
+def count_by_class(truth: Truth) -> tuple[Ints, Ints]:
+    """(images with at least one box of the class, boxes of the class), int64 [K] each, crowd regions aside."""
+    plain, number = truth.where(~truth.crowd), len(truth.classes)
+    images = len(truth.image_ids)
+    held = np.unique(plain.categories * images + plain.images) // max(images, 1)
+    return np.bincount(held, minlength=number), np.bincount(plain.categories, minlength=number)
+
+
 def floor_key(floor: float) -> str:
     """How a confidence floor is written as a key: '0.001'."""
     return f"{floor:.10g}"

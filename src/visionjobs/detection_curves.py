@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,6 @@ class DetectionCurves:
         return pack_fields(self)
 
     @classmethod
-    def from_npz(cls, data: bytes, source: str) -> Any:
+    def from_npz(cls, data: bytes, source: str) -> DetectionCurves:
         """What `to_npz` wrote. Raises UserError naming `source` for anything else."""
         return unpack_fields(cls, data, source, "precision-recall curves")

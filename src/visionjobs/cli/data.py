@@ -72,11 +72,17 @@ def import_data(
 
     chosen = LAYOUTS[check_layout(layout)]
     options = _import_options(layout, chosen, size, seed)
+    splits = _splits(layout, chosen, download, split)
+    _import(chosen, source, _checked_name(name or layout), options, splits)
+
+
+def _splits(layout: str, chosen: Layout, download: bool, split: list[str] | None) -> list[str]:
+    """Those to be downloaded."""
     if download and not chosen.has_download:
         raise UserError(f"--download: is for coco; the raw files of {layout} cannot be fetched")
     if split and not download:
         raise UserError(f"--split {' '.join(split)}: is for --download; leave it out, or give that too")
-    _import(chosen, source, _checked_name(name or layout), options, (split or ["val"]) if download else [])
+    return (split or ["val"]) if download else []
 
 
 def _import(chosen: Layout, source: str, name: str, options: dict[str, object], splits: list[str]) -> None:

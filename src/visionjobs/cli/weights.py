@@ -77,7 +77,7 @@ def _source(target: str, jobs: Path) -> Source:
     """A job by name or path, a file that is there, a published name (of torchvision's also without its class)."""
     from visionjobs.models.weights import file_source, is_file_name, job_source, published_sources
 
-    known, published = job_names(jobs), published_sources()
+    known = job_names(jobs)
     if target in known or target.endswith((".yaml", ".yml")):
         spec = load_job(find_job(target, jobs))
         source = job_source(spec)
@@ -86,6 +86,7 @@ def _source(target: str, jobs: Path) -> Source:
         return source
     if Path(target).is_file():
         return file_source(target)
+    published = published_sources()  # ultralytics' names take seconds to import
     if target in published:
         return published[target]
     short = {name: name.partition("_Weights.")[2] for name in published}

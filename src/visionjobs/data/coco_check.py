@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from visionjobs.boxes import Bools, Ints, Truth
+from visionjobs.boxes import Bools, Ints, Truth, count_by_class
 
 SLACK = 0.01
 """Pixels that a box may reach out of its image uncut: what rounding x and width to two digits, as COCO does, adds."""
@@ -56,9 +56,5 @@ def only_images(truth: Truth, kept: Bools) -> Truth:
 
 def counted(truth: Truth) -> tuple[dict[str, int], dict[str, int]]:
     """(class -> images with at least one box of it, class -> boxes), crowd regions aside."""
-    objects = truth.where(~truth.crowd)
-    boxes = np.bincount(objects.categories, minlength=len(truth.classes))
-    pairs = np.unique(np.stack([objects.categories, objects.images]), axis=1)
-    images = np.bincount(pairs[0], minlength=len(truth.classes))
-    named = (dict(zip(truth.classes, numbers.tolist(), strict=True)) for numbers in (images, boxes))
+    named = (dict(zip(truth.classes, numbers.tolist(), strict=True)) for numbers in count_by_class(truth))
     return next(named), next(named)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ import torchvision  # noqa: F401 (ultralytics' NMS takes torchvision's where tha
 from torch import Tensor
 
 from visionjobs.boxes import Floats, Ints
+from visionjobs.data.parallel import ordered_map
 from visionjobs.errors import FinalError
 from visionjobs.inference.detector_onnx import OnnxNetwork
 from visionjobs.models.ultralytics_env import quiet_ultralytics
@@ -70,7 +70,8 @@ class Found:
 
 
 class Network(Protocol):
-    """classes: the model's own names; where: the device that it computes on.
+    """classes: the model's own names; where: the device that it computes on; architecture: such as yolov8n, "" where
+    that is not told.
 
     Called with uint8 RGB [b, height, width, 3] on the detector's device, it gives float32 [b, 4 + K, anchors] there: x
     and y of the centre, width and height in pixels, and a confidence a class.
@@ -78,6 +79,7 @@ class Network(Protocol):
 
     classes: tuple[str, ...]
     where: torch.device
+    architecture: str
 
     def __call__(self, images: Tensor) -> Tensor:
         """See above."""
@@ -86,6 +88,8 @@ class Network(Protocol):
 
 class TorchNetwork:
     """The network of a .pt or .pth, in float32, each batch normalisation merged into its convolution."""
+
+    architecture = ""
 
     def __init__(self, path: str, device: torch.device) -> None:
         weights = load_detection_state(Path(path))
@@ -110,12 +114,8 @@ def letterbox(images: Sequence[Image], into: Image, threads: int) -> None:
     def one(number: int) -> None:
         into[number] = place(image=images[number])
 
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(one, range(len(images))))
-    else:
-        for number in range(len(images)):
-            one(number)
+    for _ in ordered_map(one, range(len(images)), threads):
+        pass
 
 
 class Detector:
@@ -133,7 +133,7 @@ class Detector:
             else TorchNetwork(config.weights, self._device)
         )
         self.classes, self.where = self._network.classes, self._network.where
-        self.architecture: str = getattr(self._network, "architecture", "")
+        self.architecture = self._network.architecture
 
     @torch.inference_mode()
     def predict(self, images: Sequence[Image]) -> list[Found]:

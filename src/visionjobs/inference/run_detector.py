@@ -6,11 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from visionjobs.errors import UserError
 from visionjobs.inference.detector import Detector, detector_config
 from visionjobs.models.trained import read_weights
-from visionjobs.models.weights import locate_weights
-from visionjobs.models.yolo_weights import check_trusted
+from visionjobs.models.yolo_weights import given_weights
 from visionjobs.runs import Run
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes, Store
@@ -43,8 +41,5 @@ def load_run_detector(
             path = Path(folder, f"{spec.name}.pth")
             path.write_bytes(data)
             return RunDetector(run, spec, Detector(detector_config(spec, path, floor, device, threads)))
-    found = locate_weights(spec, root, cache, on_bytes)
-    if found is None:
-        raise UserError(f"run {run.id}: model.weights is random, and train.epochs is 0: it has no weights")
-    check_trusted(spec, found)
+    found = given_weights(spec, root, cache, on_bytes)
     return RunDetector(run, spec, Detector(detector_config(spec, found, floor, device, threads)))

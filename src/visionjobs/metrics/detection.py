@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionjobs.boxes import Bools, Detections, Floats, Truth, floor_key
+from visionjobs.boxes import Bools, Detections, Floats, Truth, count_by_class, floor_key
 from visionjobs.detection_curves import DetectionCurves
 from visionjobs.metrics.coco import CocoResult, coco_eval
 from visionjobs.metrics.detection_calibration import confidence_histogram, detection_calibration
@@ -83,11 +83,8 @@ def evaluate_floor(truth: Truth, detections: Detections, floor: float) -> FloorR
 
 def _per_class(truth: Truth, detections: Detections, coco: CocoResult) -> dict[str, dict[str, float | int | None]]:
     """AP and AR of each class, beside its true boxes (without crowd), the images that have some, and its detections."""
-    plain, number = truth.where(~truth.crowd), len(truth.classes)
-    boxes = np.bincount(plain.categories, minlength=number)
-    together = np.unique(plain.categories * len(truth.image_ids) + plain.images)
-    images = np.bincount(together // len(truth.image_ids), minlength=number)
-    found = np.bincount(detections.categories, minlength=number)
+    images, boxes = count_by_class(truth)
+    found = np.bincount(detections.categories, minlength=len(truth.classes))
     return {
         name: {
             **coco.per_class[name],

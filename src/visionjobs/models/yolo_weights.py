@@ -17,8 +17,9 @@ from torch import Tensor
 from visionjobs.errors import UserError
 from visionjobs.models.state import load_into
 from visionjobs.models.ultralytics_env import quiet_ultralytics
-from visionjobs.models.weights import sha256_of
+from visionjobs.models.weights import locate_weights, sha256_of
 from visionjobs.spec import JobSpec
+from visionjobs.storage import OnBytes, Store
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
@@ -50,6 +51,18 @@ def check_trusted(spec: JobSpec, path: Path) -> None:
             "(delete files, send out passwords). If you know where it comes from, give model.sha256, the sha256 that "
             "its author publishes; or say model.trust: true. An .onnx file needs neither."
         )
+
+
+def given_weights(spec: JobSpec, root: Store, cache: Path, on_bytes: OnBytes | None = None) -> Path:
+    """A verified local file with the weights of a job that trains nothing, which may be read.
+
+    Raises what locate_weights and check_trusted raise, and UserError where the job gives none.
+    """
+    path = locate_weights(spec, root, cache, on_bytes)
+    if path is None:
+        raise UserError(f"{spec.name}: model.weights is random, and nothing was trained: there is nothing to evaluate")
+    check_trusted(spec, path)
+    return path
 
 
 def load_detection_state(path: Path) -> DetectionState:

@@ -49,6 +49,7 @@ DRAWN, ENOUGH = 4, 50
 """Of the classes with so many detections, so many with the largest D-ECE have a reliability diagram."""
 
 OF_CLASS = ("d_ece", "la_ece0", "adaptive_ece", "count_ece")
+"""Calibration errors of a class, as in metrics.json."""
 
 
 def box_calibration(run: RunSummary) -> Section | None:

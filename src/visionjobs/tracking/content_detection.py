@@ -11,6 +11,7 @@ from PIL import Image
 
 from visionjobs.boxes import SIZES, floor_key
 from visionjobs.detection_curves import IOUS, RECALLS
+from visionjobs.report.box_calibration import OF_CLASS
 from visionjobs.report.box_gallery import label_errors, worst_images
 from visionjobs.report.page import Gallery, Section
 from visionjobs.report.summary import RunSummary, as_number
@@ -55,10 +56,6 @@ def _coco(floors: Floors) -> Table:
     names = next(iter(floors.values()), {}).get("coco") or ()
     rows = ((name, *(found["coco"].get(name) for found in floors.values())) for name in names)
     return Table(("metric", *(f"confidence {floor}" for floor in floors)), tuple(rows))
-
-
-OF_CLASS = ("d_ece", "la_ece0", "adaptive_ece", "count_ece")
-"""Calibration errors of a class, as in metrics.json."""
 
 
 def _per_class(floors: Floors) -> Table:

@@ -45,7 +45,7 @@ def read_parts(run: Run, weights: str, warn: Callable[[str], None]) -> BoxPart |
     None where there is no part yet. One that is damaged is deleted, with a warning: its images are predicted again.
     """
     parts: list[BoxPart] = []
-    known: set[int] = set()
+    known = np.empty(0, np.int64)
     for entry in run.store.entries("attempts"):
         if f"/{_folder(weights)}/" in entry.key:
             try:
@@ -54,11 +54,11 @@ def read_parts(run: Run, weights: str, warn: Callable[[str], None]) -> BoxPart |
                 warn(f"{error}; its images are predicted again")
                 run.store.delete([entry.key])
                 continue
-            new = np.array([image not in known for image in part.done.tolist()], np.bool_)
-            chosen = np.isin(part.images, part.done[new])
-            known.update(part.done.tolist())
+            new = part.done[~np.isin(part.done, known)]
+            chosen = np.isin(part.images, new)
+            known = np.concatenate([known, new])
             found = {name: getattr(part, name)[chosen] for name in ("images", "categories", "boxes", "scores")}
-            parts.append(replace(part, done=part.done[new], **found))
+            parts.append(replace(part, done=new, **found))
     if not parts:
         return None
     joined = {

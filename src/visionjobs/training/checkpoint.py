@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from visionjobs.data.pack import sha256_of
-from visionjobs.errors import MissingObjectError, StorageError
+from visionjobs.errors import MissingObjectError, StorageError, VisionjobsError
 from visionjobs.runs import Attempt, Run
 
 KEEP_NEWEST = 2
@@ -84,6 +84,16 @@ def load_newest(run: Run, warn: Callable[[str], None]) -> tuple[CheckpointInfo, 
         _set_aside(run, info.key, problem)
         warn(f"checkpoint {info.key} is damaged ({problem}); it is set aside, and the one before it is used")
     return None
+
+
+def load_last(run: Run, step: int, warn: Callable[[str], None]) -> tuple[CheckpointInfo, bytes]:
+    """The checkpoint of `step`, with which a training has ended. Raises VisionjobsError where it does not verify."""
+    newest = load_newest(run, warn)
+    if newest is None or newest[0].step != step:
+        raise VisionjobsError(
+            f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
+        )
+    return newest
 
 
 def decode_state(data: bytes, device: torch.device | str = "cpu") -> dict[str, Any]:

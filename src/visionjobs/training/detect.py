@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from visionjobs.boxes import Truth
 from visionjobs.data.cache import LocalDataset
 from visionjobs.data.coco_dataset import open_boxes
 from visionjobs.errors import VisionjobsError
@@ -14,7 +13,7 @@ from visionjobs.spec import JobSpec
 from visionjobs.tasks import detection
 from visionjobs.tasks.base import Completed, OnStage
 from visionjobs.training.box_parts import in_truth_classes, read_parts
-from visionjobs.training.checkpoint import load_newest
+from visionjobs.training.checkpoint import load_last
 from visionjobs.training.predict_on_ray import predict_on_ray
 from visionjobs.training.predictor import PredictWork
 from visionjobs.training.ray_workers import Share, train_on_ray
@@ -33,7 +32,7 @@ def detect_on_ray(
         return outcome
     split = open_boxes(dataset, dataset.manifest.measured_split)
     asked = predict_work(work, spec, attempt.run, split.name, outcome.step, warn)
-    predict_on_ray(asked, share, attempt, len(split), lambda classes: _told_of_classes(classes, split.truth))
+    predict_on_ray(asked, share, attempt, len(split))
     return outcome
 
 
@@ -46,12 +45,8 @@ def predict_work(
     """
     checkpoint, sha256 = None, spec.model.sha256 or ""
     if spec.train.epochs:
-        newest = load_newest(run, warn)
-        if newest is None or newest[0].step != step:
-            raise VisionjobsError(
-                f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
-            )
-        checkpoint, sha256 = newest[0].key, newest[0].sha256
+        newest, _ = load_last(run, step, warn)
+        checkpoint, sha256 = newest.key, newest.sha256
     return PredictWork(
         storage=work.storage,
         endpoint=work.endpoint,
@@ -78,10 +73,3 @@ def complete_boxes(run: Run, spec: JobSpec, dataset: LocalDataset, sha256: str, 
     numbers = class_map(tuple(part.classes.tolist()), split.truth.classes)
     found = in_truth_classes(part, numbers)
     return detection.complete(split.truth, found, spec.detect.floors, split, on_stage)
-
-
-def _told_of_classes(classes: tuple[str, ...], truth: Truth) -> list[str]:
-    """What either side lacks. Raises UserError where they have nothing in common."""
-    warnings: list[str] = []
-    class_map(classes, truth.classes, warnings.append)
-    return warnings

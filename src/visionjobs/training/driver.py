@@ -25,6 +25,7 @@ from visionjobs.storage import Store
 from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
 from visionjobs.training.check_detector import check_detector
 from visionjobs.training.checkpoint import list_checkpoints
+from visionjobs.training.detect import detect_on_ray
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.finetune_args import check_finetune
 from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
@@ -50,7 +51,7 @@ def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
         model = model.model_copy(update={"weights": source.origin, "sha256": sha256})
     if spec.task == "detection" and (path := locate_weights(spec, root, cache)) is not None:
         check_trusted(spec, path)
-        model = model.model_copy(update={"sha256": sha256_of(path)})
+        model = model.model_copy(update={"sha256": model.sha256 or sha256_of(path)})
     return spec.model_copy(update={"data": data, "model": model})
 
 
@@ -126,8 +127,6 @@ def _work_on_ray(
     work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, watcher: Watcher
 ) -> Outcome:
     if spec.task == "detection":
-        from visionjobs.training.detect import detect_on_ray
-
         return detect_on_ray(work, share, attempt, spec, dataset, watcher.warn)
     return train_on_ray(work, share, attempt, spec)
 

@@ -17,6 +17,7 @@ import torch
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import VisionjobsError
+from visionjobs.models.yolo import weights_file
 from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
@@ -27,7 +28,8 @@ from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Completed, Ended, OnStage
 from visionjobs.tracking.mirror import Mirror
 from visionjobs.training.box_parts import delete_parts
-from visionjobs.training.checkpoint import CheckpointInfo, decode_state, load_newest
+from visionjobs.training.checkpoint import CheckpointInfo, decode_state, load_last
+from visionjobs.training.detect import complete_boxes
 from visionjobs.training.outputs import read_outputs
 from visionjobs.training.worker_main import Outcome
 
@@ -52,7 +54,7 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
     Raises VisionjobsError where the last checkpoint is damaged: metrics and weights must be of the same step.
     """
     run = final.run
-    checkpoint = _last_checkpoint(run, outcome, ending) if spec.train.epochs else None
+    checkpoint = load_last(run, outcome.step, ending.warn) if spec.train.epochs else None
     dataset = fetch(find_dataset(ending.root, spec.data.name, spec.data.version), ending.cache)
     completed = _complete(final, spec, dataset, outcome, checkpoint, ending)
     for key, data in completed.files.items():
@@ -82,22 +84,11 @@ def tidy_up(run: Run) -> None:
         log.warning("run %s is complete; its temporary files could not be deleted: %s", run.id, error)
 
 
-def _last_checkpoint(run: Run, outcome: Outcome, ending: Ending) -> tuple[CheckpointInfo, bytes]:
-    newest = load_newest(run, ending.warn)
-    if newest is None or newest[0].step != outcome.step:
-        raise VisionjobsError(
-            f"run {run.id}: the checkpoint of its last step is damaged; continue the run to train that part again"
-        )
-    return newest
-
-
 def _complete(
     final: Attempt, spec: JobSpec, dataset: LocalDataset, outcome: Outcome,
     checkpoint: tuple[CheckpointInfo, bytes] | None, ending: Ending,
 ) -> Completed:  # fmt: skip
     if spec.task == "detection":
-        from visionjobs.training.detect import complete_boxes
-
         sha256 = checkpoint[0].sha256 if checkpoint else spec.model.sha256 or ""
         return complete_boxes(final.run, spec, dataset, sha256, ending.stage)
     groups = read_outputs(final.run.store.at("attempts", f"{final.number - 1:04}"))
@@ -152,8 +143,6 @@ def _write_weights(final: Attempt, spec: JobSpec, checkpoint: tuple[CheckpointIn
     """`weights/<job>.pth`: the checkpoint's state dict, contiguous, as `torch.load(weights_only=True)` reads it; of a
     detector with the YAML of its layers and the names of its classes. Returns what the record says of it."""
     if spec.task == "detection":
-        from visionjobs.models.yolo import weights_file
-
         weights = weights_file(checkpoint[1])
     else:
         state = decode_state(checkpoint[1])["model"]

@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,6 @@ NO_CUDA = (
     "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, not the "
     "GPU; install onnxruntime-gpu, or give the weights as .pt"
 )
-
-OnClasses = Callable[[tuple[str, ...]], list[str]]
-"""Told the model's classes before anything is stored: warnings, or a UserError that refuses them."""
-
 
 RAY_ENDS_SECONDS = 3.0
 """After a predictor has died: if Ray itself was ended, it is known by then."""
@@ -71,7 +67,7 @@ def _failure(message: str, exit_status: int, trace: str = "") -> dict[str, Any]:
     return {"part": [b""], "error": [json.dumps([message, exit_status, trace])]}
 
 
-def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: int, on_classes: OnClasses) -> None:
+def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: int) -> None:
     """Predict what no attempt has predicted yet of `images` images; each piece is stored when it is done.
 
     Predictors that die are started again, `limits.worker_failures` times. Needs `ray.init` before. Raises
@@ -87,13 +83,10 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
     todo = np.setdiff1d(np.arange(images), done)
     progress = _Progress(attempt, images, len(done), work)
     progress.warn(damaged)
-    if before:
-        progress.warn(on_classes(tuple(before.classes.tolist())))
     deaths = 0
     while len(todo):
         try:
             for part in _stream(work, share, todo):
-                progress.warn(on_classes(tuple(part.classes.tolist())))
                 if work.use_gpu and str(part.device) == "cpu":
                     progress.warn([NO_CUDA])
                 write_part(attempt, work.sha256, part)

@@ -25,9 +25,8 @@ from visionjobs.data.parallel import ordered_map
 from visionjobs.errors import FinalError, VisionjobsError
 from visionjobs.inference.detector import Detector, Found, detector_config
 from visionjobs.jobfile import build_spec
-from visionjobs.models.weights import locate_weights
 from visionjobs.models.yolo import weights_file
-from visionjobs.models.yolo_weights import check_trusted
+from visionjobs.models.yolo_weights import given_weights
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 from visionjobs.training.box_parts import BoxPart
@@ -124,11 +123,7 @@ def _weights_on_node(work: PredictWork, spec: JobSpec, root: Store, cache: Path)
     Raises UserError (missing, not trusted), VisionjobsError (a damaged checkpoint), StorageError.
     """
     if work.checkpoint is None:
-        path = locate_weights(spec, root, cache)
-        if path is None:
-            raise FinalError(f"{spec.name}: model.weights is random, and nothing was trained: nothing to evaluate")
-        check_trusted(spec, path)
-        return path
+        return given_weights(spec, root, cache)
     target = cache / "finetuned" / work.sha256 / f"{spec.name}.pth"
     target.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(target.with_suffix(".lock")):
