@@ -34,6 +34,12 @@ class StorageError(VisionjobsError):
     exit_status = 4
 
 
+class ClusterError(VisionjobsError):
+    """The cluster did not answer, or broke off: the same call may succeed later."""
+
+    exit_status = 4
+
+
 class MissingObjectError(UserError):
     """There is nothing at this address."""
 

@@ -130,6 +130,7 @@ class Resources(Section):
     gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = "auto"
     cpus: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     memory: Quantity = "4Gi"
+    workers_per_pod: int = Field(1, ge=1, le=64, description="on a cluster: workers that share a pod, and so a node")
 
 
 class Limits(Section):

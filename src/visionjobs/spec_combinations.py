@@ -21,6 +21,13 @@ def impossible(spec: JobSpec) -> Problems:
         found.append(("train.freeze", f'"{train.freeze}" would keep random weights for ever: give model.weights too'))
     if spec.model.weights == "random" and spec.model.sha256:
         found.append(("model.sha256", "there is no file to check while model.weights is random"))
+    if resources.workers % resources.workers_per_pod:
+        found.append(
+            (
+                "resources.workers_per_pod",
+                f"{resources.workers_per_pod} does not divide resources.workers = {resources.workers}",
+            )
+        )
     others = {
         "classification": _no_classification,
         "segmentation": _no_segmentation,

@@ -10,12 +10,13 @@ import pytest
 from tiny import ending, finish, start_attempt, tiny_spec, train_here, train_in_processes
 
 from visionjobs.cluster.local import Connection, Resources
+from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError
 from visionjobs.storage import Store
 from visionjobs.training import driver, finalise
 from visionjobs.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from visionjobs.training.driver import check_may_start
-from visionjobs.training.ray_workers import Share, check_free
+from visionjobs.training.ray_workers import check_free
 from visionjobs.training.watch import Watcher
 from visionjobs.training.worker_main import Outcome
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_spec
 
+from visionjobs.cluster.sizes import Share
 from visionjobs.errors import UserError
-from visionjobs.training.ray_workers import Share, resolve_share
+from visionjobs.training.ray_workers import resolve_share
 
 
 @pytest.mark.parametrize(

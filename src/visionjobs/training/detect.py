@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from visionjobs.cluster.sizes import Share
 from visionjobs.data.cache import LocalDataset
 from visionjobs.data.coco_dataset import open_boxes
 from visionjobs.errors import VisionjobsError
@@ -16,7 +17,7 @@ from visionjobs.training.box_parts import in_truth_classes, read_parts
 from visionjobs.training.checkpoint import load_last
 from visionjobs.training.predict_on_ray import predict_on_ray
 from visionjobs.training.predictor import PredictWork
-from visionjobs.training.ray_workers import Share, train_on_ray
+from visionjobs.training.ray_workers import train_on_ray
 from visionjobs.training.worker_main import Outcome, Work
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from visionjobs.cluster.local import connect
+from visionjobs.cluster.sizes import Share
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
@@ -28,7 +29,7 @@ from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.detect import detect_on_ray
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.finetune_args import check_finetune
-from visionjobs.training.ray_workers import Share, check_free, resolve_share, train_on_ray
+from visionjobs.training.ray_workers import check_free, resolve_share, train_on_ray
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work

@@ -15,11 +15,11 @@ import torch
 
 from visionjobs.arrays import pack_fields, unpack_fields
 from visionjobs.boxes import Ints
+from visionjobs.cluster.sizes import Share
 from visionjobs.errors import VisionjobsError, error_from, first_line
 from visionjobs.runs import Attempt, now, read_progress
 from visionjobs.training.box_parts import BoxPart, read_parts, write_part
 from visionjobs.training.predictor import Predictor, PredictWork
-from visionjobs.training.ray_workers import Share
 
 BLOCK_BATCHES = {"cpu": 1, "gpu": 8}
 """A piece of work is so many batches: what is done again where a prediction is interrupted."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from visionjobs.cluster.local import Connection, Resources
+from visionjobs.cluster.sizes import Share
 from visionjobs.errors import UserError, VisionjobsError, first_line
 from visionjobs.runs import Attempt
 from visionjobs.spec import JobSpec
@@ -27,15 +28,6 @@ RAY_ENVIRONMENT = {
 }
 
 FREE_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class Share:
-    """What each worker gets, resolved: whole CPUs, and 0 or 1 GPU."""
-
-    workers: int
-    cpus: int
-    gpus: int
 
 
 def resolve_share(spec: JobSpec, cpus: int, gpus: int) -> tuple[Share, str | None]:
