@@ -64,7 +64,7 @@ def test_unknown_key_names_the_nearest(text: str, key: str, nearest: str) -> Non
 
 def test_unknown_key_lists_the_valid_ones() -> None:
     told = message(BASE + "resources: {zzz: 1}")
-    assert "in resources; expected one of cpus, gpus, memory, workers." in told
+    assert "in resources; expected one of cpus, gpus, memory, workers, workers_per_pod." in told
 
 
 @pytest.mark.parametrize(

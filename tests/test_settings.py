@@ -32,6 +32,7 @@ def test_one_storage_has_two_addresses() -> None:
     assert settings.as_cluster_env() == {
         "VISIONJOBS_STORAGE": "s3://jobs/prefix",
         "AWS_ENDPOINT_URL": "http://minio.storage:9000",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     }
 
 

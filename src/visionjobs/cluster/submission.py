@@ -56,8 +56,9 @@ def run_submission(
     spec: JobSpec, run_id: str, settings: Settings, *, sets: Sequence[str] = (), code: str | None = None,
     attempt: int = 1, checkpoint_seconds: float | None = None,
 ) -> Submission:  # fmt: skip
-    """Training `spec` as run `run_id`. sets: key=value that the pods are to apply to the stored spec of a continued run.
+    """Training `spec` as run `run_id`.
 
+    sets: key=value, which the pods apply to the stored spec of a run that is continued;
     attempt: number of the attempt that begins; checkpoint_seconds: how long the slowest checkpoint of this job took.
     """
     left = max(1, spec.limits.attempts - attempt + 1)
