@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import socket
 import subprocess
@@ -18,12 +19,14 @@ LIBRARIES = ("torch", "torchvision", "ray", "kornia", "numpy", "pillow", "ultral
 
 
 def code_version() -> dict[str, str | None]:
-    """version; source: a hash of the package's own files, which changes with any edit; commit, where git knows it."""
+    """version; source: a hash of the package's own files, which changes with any edit; commit, where git knows it, or
+    whoever submitted the code did."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
-    return {"version": __version__, "source": digest.hexdigest()[:12], "commit": _commit(package)}
+    commit = _commit(package) or os.environ.get("VISIONJOBS_COMMIT")
+    return {"version": __version__, "source": digest.hexdigest()[:12], "commit": commit}
 
 
 def hardware() -> dict[str, Any]:
@@ -37,6 +40,14 @@ def hardware() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
+
+
+def pod() -> dict[str, str | None] | None:
+    """On a cluster, what its manifest says of where this is: backend, image, pod and node. None elsewhere."""
+    if "VISIONJOBS_BACKEND" not in os.environ:
+        return None
+    names = {"backend": "VISIONJOBS_BACKEND", "image": "VISIONJOBS_IMAGE", "pod": "POD_NAME", "node": "NODE_NAME"}
+    return {key: os.environ.get(name) for key, name in names.items()}
 
 
 def _commit(folder: Path) -> str | None:

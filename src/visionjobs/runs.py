@@ -165,13 +165,32 @@ class Attempt:
         return record
 
 
-def create_run(root: Store, spec: JobSpec, dataset: str) -> Run:
-    """A new run with its own id. Stored: the spec as resolved, and `dataset`, the manifest of its dataset (JSON)."""
-    run_id = new_run_id(spec.name)
+def create_run(root: Store, spec: JobSpec, dataset: str, run_id: str | None = None) -> Run:
+    """A new run, with an id of its own if none is given.
+
+    Stored: the spec as resolved, and `dataset`, the manifest of its dataset (JSON). Raises ObjectExistsError where
+    there is a run of that id.
+    """
+    run_id = run_id or new_run_id(spec.name)
     run = Run(run_id, root.at("runs", run_id))
     run.store.write("dataset.json", dataset, if_absent=True)
     run.store.write("spec.yaml", dump_spec(spec), if_absent=True)
     return run
+
+
+STOP = "stop.json"
+"""In a run's folder, a request to every attempt of it, in an attempt's to that one: stop at the next step's end."""
+
+
+def request_stop(store: Store, reason: str) -> None:
+    """Ask the run or the attempt at `store` to stop with a checkpoint. reason: in a few words, for the record."""
+    store.write(STOP, json.dumps({"requested": now(), "reason": reason}))
+
+
+def stop_requested(store: Store) -> str | None:
+    """Why the run or the attempt at `store` is to stop, or None."""
+    request = _read_json(store, STOP)
+    return None if request is None else str(request.get("reason") or "it was asked to")
 
 
 def open_run(root: Store, run_id: str) -> Run:

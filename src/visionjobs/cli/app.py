@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from visionjobs import __version__
 from visionjobs.cli import (
+    attempt,
     compare,
     data,
     describe,
@@ -73,6 +74,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("prune")(prune.prune)
 app.command("ray-up")(ray.up)
 app.command("ray-down")(ray.down)
+app.command("attempt", hidden=True)(attempt.attempt)
 app.command("dashboard")(ray.dashboard)
 
 

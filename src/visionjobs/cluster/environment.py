@@ -12,6 +12,9 @@ from visionjobs.settings import Settings
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
+NOTIFY_URL = "VISIONJOBS_NOTIFY_URL"
+"""Whoever knows this address may write to the channel behind it: a secret, for the driver alone (notify.py)."""
+
 TRAVELLING = ("AWS_ENDPOINT_URL", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Variables, besides VISIONJOBS_*, that workers of an attached Ray are given. Nothing secret: Ray's API shows them."""
 
@@ -22,6 +25,7 @@ def ray_env(token: Path) -> dict[str, str | None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_AUTH_TOKEN": None,  # would win over the file
+        NOTIFY_URL: None,
         "WANDB_API_KEY": None,  # the driver alone talks to wandb: workers need no key (tracking/)
         "RAY_ADDRESS": None,  # would lead Ray's own tools to another cluster
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one node only: Ray then binds every port to 127.0.0.1
@@ -34,7 +38,11 @@ def ray_env(token: Path) -> dict[str, str | None]:
 
 def worker_env(settings: Settings) -> dict[str, str]:
     """The variables that a worker needs and that are no secret; folders are absolute, as its cwd is Ray's."""
-    env = {key: value for key, value in os.environ.items() if key.startswith("VISIONJOBS_") or key in TRAVELLING}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if (key.startswith("VISIONJOBS_") and key != NOTIFY_URL) or key in TRAVELLING
+    }
     own = {"VISIONJOBS_STORAGE": settings.storage, "VISIONJOBS_CACHE": settings.cache, "VISIONJOBS_JOBS": settings.jobs}
     return env | {key: str(value) for key, value in own.items()}
 

@@ -103,18 +103,18 @@ def connect(settings: Settings, *, log_to_driver: bool = False) -> Iterator[Conn
     with ray_environment(ray_env(token) | env):
         if cluster is None:
             with _private(log_to_driver) as dashboard_url:
-                yield Connection(True, dashboard_url, _resources())
+                yield Connection(True, dashboard_url, resources())
         else:
             _warn_of_credentials(cluster)
             with _attached(cluster, env, log_to_driver):
-                yield Connection(False, cluster.dashboard_url, _resources())
+                yield Connection(False, cluster.dashboard_url, resources())
 
 
 @contextmanager
 def _attached(cluster: LocalCluster, env: Mapping[str, str], log_to_driver: bool) -> Iterator[None]:
     import ray
 
-    _ray_init(address=cluster.address, runtime_env={"env_vars": dict(env)}, log_to_driver=log_to_driver)
+    ray_init(address=cluster.address, runtime_env={"env_vars": dict(env)}, log_to_driver=log_to_driver)
     try:
         yield
     finally:
@@ -130,7 +130,7 @@ def _private(log_to_driver: bool) -> Iterator[str]:
     try:
         # The mark stays set for the start only: a process that the run starts for itself is not Ray's.
         with environment({processes.MARK: str(folder)}):
-            context = _ray_init(
+            context = ray_init(
                 address="local",  # without it ray.init joins any Ray that it finds on the machine
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
@@ -143,8 +143,8 @@ def _private(log_to_driver: bool) -> Iterator[str]:
         processes.end(folder)
 
 
-def _ray_init(**options: Any) -> Any:
-    """ray.init, with its failures in one line. Returns Ray's context."""
+def ray_init(**options: Any) -> Any:
+    """ray.init, with its failures as a VisionjobsError in one line. Returns Ray's context."""
     import ray
     from ray.exceptions import RayError
 
@@ -162,7 +162,8 @@ def _ray_init(**options: Any) -> Any:
     return context
 
 
-def _resources() -> Resources:
+def resources() -> Resources:
+    """All that the Ray which is joined has."""
     import ray
 
     return _counted(ray.cluster_resources())
@@ -196,7 +197,9 @@ def _start(settings: Settings, port: int, dashboard_port: int) -> LocalCluster:
 
 def _ray_start(token: Path, folder: Path, port: int, dashboard_port: int) -> None:
     """Run `ray start --head`, in a session of its own, so that closing this terminal does not end it."""
-    changes = ray_env(token) | {processes.MARK: str(folder)}
+    # A job that is submitted to it (`--backend ray`) runs the `python` on its PATH: this one.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    changes = ray_env(token) | {processes.MARK: str(folder), "PATH": path}
     env = {key: value for key, value in (os.environ | changes).items() if value is not None}
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}",

@@ -54,11 +54,12 @@ class Submission:
 
 def run_submission(
     spec: JobSpec, run_id: str, settings: Settings, *, sets: Sequence[str] = (), code: str | None = None,
-    attempt: int = 1, checkpoint_seconds: float | None = None,
+    commit: str | None = None, attempt: int = 1, checkpoint_seconds: float | None = None,
 ) -> Submission:  # fmt: skip
     """Training `spec` as run `run_id`.
 
     sets: key=value, which the pods apply to the stored spec of a run that is continued;
+    commit: of the code that travels;
     attempt: number of the attempt that begins; checkpoint_seconds: how long the slowest checkpoint of this job took.
     """
     left = max(1, spec.limits.attempts - attempt + 1)
@@ -68,7 +69,7 @@ def run_submission(
         kind="run",
         job=spec.name,
         command=("visionjobs", "attempt", run_id, *(part for item in sets for part in ("--set", item))),
-        environment=settings.as_cluster_env(),
+        environment=settings.as_cluster_env() | ({"VISIONJOBS_COMMIT": commit} if commit else {}),
         resources=spec.resources,
         spec=dump_spec(spec),
         code=code,

@@ -6,19 +6,18 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from visionjobs.cluster.local import connect
 from visionjobs.cluster.sizes import Share
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.models.yolo_weights import check_trusted
-from visionjobs.provenance import code_version, hardware
+from visionjobs.provenance import code_version, hardware, pod
 from visionjobs.runs import Attempt, Run, create_run, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
@@ -29,7 +28,9 @@ from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.detect import detect_on_ray
 from visionjobs.training.finalise import Ending, account, finalise, tidy_up
 from visionjobs.training.finetune_args import check_finetune
-from visionjobs.training.ray_workers import check_free, resolve_share, train_on_ray
+from visionjobs.training.place import HERE, Place
+from visionjobs.training.ray_workers import train_on_ray
+from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work
@@ -57,8 +58,9 @@ def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
 
 
 def train_run(
-    settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher, notes: Sequence[str] = ()
-) -> Run:
+    settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher, notes: Sequence[str] = (),
+    place: Place = HERE,
+) -> Run:  # fmt: skip
     """Train `spec` as a new run, or as the next attempt of `run`. Returns the run when it is complete.
 
     notes: sentences for the record and the report.
@@ -74,9 +76,8 @@ def train_run(
     if not conditional:
         warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
     watcher.stage("starting Ray")
-    with connect(settings) as connection:
-        share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
-        check_free(share, connection)
+    with place.connect(settings) as connection:
+        share, warning = place.share(spec, connection)
         check_precision(spec, bool(share.gpus))
         if spec.task == "detection" and spec.train.epochs:
             check_finetune(spec, dataset.manifest, bool(share.gpus))
@@ -98,7 +99,8 @@ def train_run(
             threads=share.cpus,
             use_gpu=bool(share.gpus),
         )
-        with closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
+        logs = ray_logs_kept(run, attempt.number) if place.keeps_logs else nullcontext()
+        with logs, closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
             _record_start(attempt, spec, warnings, notes)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
             train = partial(_work_on_ray, work, share, attempt, spec, local, watcher)
@@ -221,7 +223,7 @@ def _info(share: Share) -> dict[str, Any]:
         "workers": share.workers,
         "threads": share.cpus,
         "gpus": share.workers * share.gpus,
-    }
+    } | ({"pod": where} if (where := pod()) else {})
 
 
 def _changes_since(run: Run, attempt: Attempt) -> list[str]:

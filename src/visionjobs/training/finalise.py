@@ -114,12 +114,13 @@ def metrics_file(run: Run, spec: JobSpec, split: str, completed: Completed) -> d
 def account(run: Run, more_warnings: Sequence[str]) -> dict[str, Any]:
     """Of all attempts together: one entry each, GPU-hours, and the warnings of all and `more_warnings`."""
     attempts, warnings = [], [*run.record().get("warnings", []), *more_warnings]
-    gpu_seconds = 0.0
+    gpu_seconds, checkpoint_seconds = 0.0, 0.0
     for claim in run.claims():
         if claim.kind != "attempt":
             continue
         progress = read_progress(run.store.at("attempts", f"{claim.number:04}")) or {}
         seconds = _seconds(claim.started, progress.get("updated", claim.started))
+        checkpoint_seconds = max(checkpoint_seconds, progress.get("checkpoint_seconds") or 0.0)
         gpu_seconds += seconds * claim.info.get("gpus", 0)
         keep = ("step", "resumed_from_step", "facts")
         attempts.append(
@@ -131,6 +132,7 @@ def account(run: Run, more_warnings: Sequence[str]) -> dict[str, Any]:
     return {
         "attempts": attempts,
         "gpu_hours": round(gpu_seconds / 3600, 4),
+        "checkpoint_seconds": round(checkpoint_seconds, 2) or None,  # the slowest: for the next one's grace period
         "warnings": list(dict.fromkeys(warnings)),
     }
 

@@ -1,0 +1,86 @@
+"""Where an attempt runs, and so which Ray it joins and what `auto` means: this machine, or a pod of a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from visionjobs.cluster.inside import connect_inside
+from visionjobs.cluster.local import Connection, connect
+from visionjobs.cluster.sizes import AUTO_CPUS, Share, cluster_share
+from visionjobs.errors import VisionjobsError
+from visionjobs.settings import Settings
+from visionjobs.spec import JobSpec
+from visionjobs.training.ray_workers import check_free, resolve_share
+
+POD_SECONDS = 600.0
+"""Longest wait for the pods of the workers to join the head's Ray."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """connect: joins a Ray, for a block; share: what each worker gets of it, and a warning or None; keeps_logs: whether
+    Ray's logs are to be stored with the attempt, since the machine goes away."""
+
+    connect: Callable[[Settings], AbstractContextManager[Connection]]
+    share: Callable[[JobSpec, Connection], tuple[Share, str | None]]
+    keeps_logs: bool = True
+
+
+def _free_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+    """`auto` takes what this machine has. Raises UserError where a demand cannot be met, or others hold it."""
+    share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
+    check_free(share, connection)
+    return share, warning
+
+
+def _demanded_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+    """What was rendered, as a demand: a pod whose GPU cannot be seen must not train on its CPU unnoticed."""
+    share = cluster_share(spec.resources)
+    _await(share, connection)
+    return share, None
+
+
+def _common_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+    """Of a Ray that others use too: `auto` takes a GPU a worker, if there are so many, and no more CPUs than a pod of
+    ours would. Raises UserError where a demand cannot be met at all."""
+    total = connection.resources
+    asked = spec.resources
+    if asked.cpus == "auto":
+        cpus = max(1, min(AUTO_CPUS, total.cpus // asked.workers))
+        spec = spec.model_copy(update={"resources": asked.model_copy(update={"cpus": cpus})})
+    share, warning = resolve_share(spec, total.cpus, total.gpus)
+    _await(share, connection)
+    return share, warning
+
+
+def _await(share: Share, connection: Connection) -> None:
+    """Wait for what the workers need. Raises VisionjobsError after POD_SECONDS: other pods may fare better."""
+    cpus, gpus = share.workers * share.cpus, share.workers * share.gpus
+    deadline = time.monotonic() + POD_SECONDS
+    while (free := connection.free()).cpus < cpus or free.gpus < gpus:
+        if time.monotonic() > deadline:
+            raise VisionjobsError(
+                f"{share.workers} worker(s) with {share.cpus} CPU(s) and {share.gpus} GPU(s) each need {cpus} and "
+                f"{gpus}; {POD_SECONDS:.0f} seconds after its start Ray has {free.cpus} and {free.gpus} to give: see "
+                "which pods are missing (visionjobs status), and whether they see their GPUs"
+            )
+        time.sleep(2)
+
+
+HERE = Place(connect, _free_share, keeps_logs=False)
+"""This machine: the Ray that is up, or a private one."""
+
+ONE_POD = Place(connect, _demanded_share)
+"""A pod with all workers in it (batch/v1 Job): a private Ray."""
+
+RAY_JOB = Place(connect_inside, _demanded_share)
+"""The driver was submitted to a Ray (RayJob): it joins that one."""
+
+COMMON_RAY = Place(connect_inside, _common_share)
+"""The driver was submitted to a Ray that was there before (`--backend ray`)."""
+
+PLACES = {"rayjob": RAY_JOB, "job": ONE_POD, "ray": COMMON_RAY}
+"""By VISIONJOBS_BACKEND, which the manifests set."""
