@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["s3_servers"]
+pytest_plugins = ["s3_servers", "apiserver", "kubelet_stub", "cluster_hands", "kueue_crds"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
