@@ -1,9 +1,8 @@
-"""`visionjobs ray-up`, `ray-down` and `dashboard`: the Ray on this machine that runs share."""
+"""`visionjobs ray-up` and `ray-down`: the Ray on this machine that runs share."""
 
 from __future__ import annotations
 
 from visionjobs.cli.console import err, out
-from visionjobs.errors import UserError
 from visionjobs.settings import Settings
 
 
@@ -19,7 +18,7 @@ def up() -> None:
         before = local.living(settings)
         cluster = before or local.ray_up(settings)
     err.print(f"Ray is {'already ' if before else ''}up at {cluster.address}. Stop it with `visionjobs ray-down`.")
-    _say_where(cluster.dashboard_url, str(cluster.token_file))
+    say_where(cluster.dashboard_url, str(cluster.token_file))
 
 
 def down() -> None:
@@ -31,18 +30,7 @@ def down() -> None:
     err.print(f"Ray at {cluster.address} is down." if cluster else "No Ray of ours is up.")
 
 
-def dashboard() -> None:
-    """Print the dashboard's address, and where the token for it is."""
-    from visionjobs.cluster import local
-
-    cluster = local.living(Settings.from_env())
-    if cluster is None:
-        raise UserError(
-            "No Ray is up. Start one with `visionjobs ray-up`; a private one of `run` tells its own dashboard."
-        )
-    _say_where(cluster.dashboard_url, str(cluster.token_file))
-
-
-def _say_where(url: str, token_file: str) -> None:
+def say_where(url: str, token_file: str) -> None:
+    """The address, last on stdout, and where the token is."""
     err.print(f"Dashboard: {url}\nThe page asks for a token, which is in {token_file}", soft_wrap=True)
     out.print(url)

@@ -29,6 +29,9 @@ MANAGER = "visionjobs"
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
+FOLLOW_SECONDS = 60.0
+"""Longest silence of a log that is followed."""
+
 
 class Kind(NamedTuple):
     """Where the API serves a kind."""
@@ -67,10 +70,13 @@ class Cluster:
     namespace: str
     server: str
 
-    def apply(self, obj: Object) -> Object:
-        """Server-side apply; returns the object as stored. Another manager's fields are taken over."""
+    def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply; returns the object as stored. Another manager's fields are taken over.
+
+        dry_run: the server checks it (schema, quotas of objects, admission webhooks) and stores nothing.
+        """
         kind, name = obj["kind"], obj["metadata"]["name"]
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return self._json("PATCH", self._path(kind, name), query, obj, "application/apply-patch+yaml")
 
     def create(self, obj: Object) -> Object:
@@ -115,16 +121,22 @@ class Cluster:
                 event = json.loads(line)
                 yield event["type"], event["object"]
 
-    def pod_log(self, pod: str, container: str, *, follow: bool = False, since: str | None = None) -> Iterator[str]:
-        """A container's log, line by line without line ends; with `follow` until the container ends.
+    def pod_log(
+        self, pod: str, container: str, *, follow: bool = False, since: str | None = None, timestamps: bool = False
+    ) -> Iterator[bytes]:
+        """A container's log as it is, line by line with the line ends; with `follow` until the container ends.
 
-        since: RFC 3339 time. Raises NotFoundError where the pod is gone, UserError where it has not started.
+        since: RFC 3339 time, of which whole seconds count; timestamps: an RFC 3339 time and a blank before each line.
+        Raises NotFoundError where the pod is gone, UserError where it has not started, and ClusterError where it is
+        followed and silent for FOLLOW_SECONDS: then the connection may be dead, and is to be made again.
         """
         query = {"container": container} | ({"follow": "true"} if follow else {})
         if since is not None:
             query["sinceTime"] = since
+        if timestamps:
+            query["timestamps"] = "true"
         path = f"{self._path('Pod', pod)}/log"
-        seconds = None if follow else READ_SECONDS
+        seconds = FOLLOW_SECONDS if follow else READ_SECONDS
         with _explained(f"log of pod {pod}"), closing(self._open("GET", path, query, read_seconds=seconds)) as response:
             yield from _lines(response)
 
@@ -178,6 +190,10 @@ class NotFoundError(UserError):
     """The cluster has no such object, or does not serve the kind."""
 
 
+class ForbiddenError(UserError):
+    """This user may not do that on the cluster."""
+
+
 class ConflictError(UserError):
     """There is an object of that name already, or it changed meanwhile."""
 
@@ -217,14 +233,14 @@ def connect(settings: ClusterSettings) -> Cluster:
     return Cluster(kubernetes.client.ApiClient(configuration), settings.namespace, str(configuration.host))
 
 
-def _lines(response: Any) -> Iterator[str]:
-    """Lines of a streamed response, as they come."""
+def _lines(response: Any) -> Iterator[bytes]:
+    """Lines of a streamed response with their ends, as they come; the last one may have none."""
     rest = b""
     for chunk in response.stream(64 * 1024, decode_content=True):
         *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
+        yield from (line + b"\n" for line in whole)
     if rest:
-        yield rest.decode(errors="replace")
+        yield rest
 
 
 @contextmanager
@@ -253,7 +269,7 @@ def _refused(status: int, body: bytes, what: str, cluster: Cluster) -> Visionjob
         case 401:
             return UserError(f"{cluster.server} does not accept these credentials: log in again ({what})")
         case 403:
-            return UserError(
+            return ForbiddenError(
                 f"not permitted: {message}. Ask whoever runs the cluster for the role visionjobs-submitter in the "
                 f"namespace {cluster.namespace} (k8s/cluster)"
             )
@@ -261,7 +277,7 @@ def _refused(status: int, body: bytes, what: str, cluster: Cluster) -> Visionjob
             return NotFoundError(f"{message.strip() or 'not found'} ({what})")
         case 409:
             return ConflictError(message or what)
-        case 400 | 422:
+        case 400 | 422 | 500 if status != 500 or "typed patch object" in message:  # 500: a field that it does not know
             return UserError(f"the cluster refuses it: {message or what}")
         case _:
             return ClusterError(f"the cluster answers {status} to {what}: {message}")

@@ -102,7 +102,8 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     where = urlsplit(address)
     if where.scheme not in ("http", "https") or not where.hostname:
         raise UserError(f"--address {address}: expected the dashboard's address, such as http://127.0.0.1:8265")
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each upload and each closed connection
+    for name in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # they tell of each upload and each closed connection
     token = _token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:

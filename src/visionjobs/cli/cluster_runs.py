@@ -1,0 +1,93 @@
+"""What `logs`, `cancel` and `dashboard` are asked about: a job on the cluster, a run in the storage, or both."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from visionjobs.errors import UserError, VisionjobsError
+from visionjobs.runs import Run, open_run
+from visionjobs.settings import ClusterSettings, Settings
+from visionjobs.storage import open_store
+
+if TYPE_CHECKING:
+    from visionjobs.cluster.client import Cluster
+    from visionjobs.cluster.state import JobState
+
+
+@dataclass(frozen=True)
+class Found:
+    """cluster, job: None where there is none, or it cannot be asked, for which `cluster_trouble` is the reason.
+
+    run: None where the storage has none of that name, or cannot be asked: `storage_trouble`.
+    """
+
+    cluster: Cluster | None
+    job: JobState | None
+    run: Run | None
+    cluster_trouble: VisionjobsError | None
+    storage_trouble: VisionjobsError | None
+
+
+def has_cluster() -> bool:
+    """Whether there is a kubeconfig, or this is a pod."""
+    from visionjobs.cluster.client import kubeconfig
+
+    return kubeconfig() is not None or "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def look_up(name: str) -> Found:
+    """Ask the cluster and the storage. Raises what is the matter where neither knows it."""
+    cluster, job, cluster_trouble = _ask_cluster(name)
+    run, storage_trouble = _ask_storage(name)
+    if job is None and run is None:
+        trouble = cluster_trouble or storage_trouble or UserError(f'There is no "{name}"')
+        if cluster_trouble is None and cluster is not None:
+            trouble = type(trouble)(f"{trouble} Nor is it on the cluster (namespace {cluster.namespace}).")
+        raise trouble
+    return Found(cluster, job, run, cluster_trouble, storage_trouble)
+
+
+def _ask_cluster(name: str) -> tuple[Cluster | None, JobState | None, VisionjobsError | None]:
+    from visionjobs.cluster.client import connect
+    from visionjobs.cluster.state import find_job
+
+    if not has_cluster():
+        return None, None, None
+    try:
+        cluster = connect(ClusterSettings.from_env())
+        return cluster, find_job(cluster, name), None
+    except VisionjobsError as error:
+        return None, None, error
+
+
+def _ask_storage(name: str) -> tuple[Run | None, VisionjobsError | None]:
+    try:
+        settings = Settings.from_env()
+        return open_run(open_store(settings.storage, settings.endpoint), name), None
+    except VisionjobsError as error:
+        return None, error
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """A run that was submitted to a Ray that was there before (`--backend ray`)."""
+
+    address: str
+    submission_id: str
+
+
+def ray_job(run: Run | None) -> RayJob | None:
+    """Where the run was submitted to last, if that was a Ray. Raises UserError where it cannot be read."""
+    from visionjobs.cluster.run_status import read_submission
+
+    submission = {} if run is None else read_submission(run)
+    if submission.get("backend") != "ray":
+        return None
+    return RayJob(str(submission.get("address")), str(submission.get("submission_id")))
+
+
+def newest_attempt(run: Run) -> int | None:
+    """The number of the newest attempt that has begun."""
+    return max((claim.number for claim in run.claims() if claim.kind == "attempt"), default=None)

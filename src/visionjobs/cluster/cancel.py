@@ -1,0 +1,76 @@
+"""Ending a job on the cluster: its attempt is asked to stop with a checkpoint, then its objects are deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from visionjobs.cluster.client import Cluster, ForbiddenError, Object
+from visionjobs.cluster.follow import KINDS_OF
+from visionjobs.cluster.state import JobState, find_job
+from visionjobs.cluster.submission import GRACE_SECONDS
+from visionjobs.errors import ClusterError, StorageError
+from visionjobs.runs import Run
+
+LOOK_SECONDS = 2.0
+"""Between two looks at whether the attempt has ended."""
+
+
+def check_may_delete(cluster: Cluster, job: JobState) -> None:
+    """Raise ForbiddenError where this user may not delete it: before the run is asked to stop for nothing."""
+    kind = KINDS_OF[job.backend]
+    if not cluster.may("delete", kind, name=job.name):
+        raise ForbiddenError(
+            f"not permitted: you may not delete the {kind} {job.name}. Ask whoever runs the cluster for the role "
+            f"visionjobs-submitter in the namespace {cluster.namespace} (k8s/cluster)"
+        )
+
+
+def grace_of(cluster: Cluster, job: JobState) -> int:
+    """Seconds that the pods of the job have from the order to stop to the kill."""
+    obj = cluster.get(KINDS_OF[job.backend], job.name)
+    if obj is None:
+        return GRACE_SECONDS
+    spec = obj["spec"]
+    template = spec["rayClusterSpec"]["headGroupSpec"]["template"] if job.backend == "rayjob" else spec["template"]
+    return int(template["spec"].get("terminationGracePeriodSeconds") or GRACE_SECONDS)
+
+
+def wait_for_end(run: Run, cluster: Cluster | None, seconds: float, waited: Callable[[float], None]) -> bool:
+    """Wait until the run's attempt has ended, or the job on the cluster has. False: not within `seconds`.
+
+    waited: called every few seconds with the seconds that have passed. Neither the storage nor the cluster has to
+    answer each time.
+    """
+    begin = time.monotonic()
+    while (passed := time.monotonic() - begin) < seconds:
+        if _has_ended(run, cluster):
+            return True
+        waited(passed)
+        time.sleep(min(LOOK_SECONDS, max(0.0, seconds - passed)))
+    return _has_ended(run, cluster)
+
+
+def _has_ended(run: Run, cluster: Cluster | None) -> bool:
+    try:
+        running = run.record().get("state") == "running"
+        job = find_job(cluster, run.id) if running and cluster is not None else None
+    except (StorageError, ClusterError):
+        return False
+    return not running or (cluster is not None and (job is None or job.ended))
+
+
+def delete_job(cluster: Cluster, job: JobState, *, pods_still_write: bool) -> None:
+    """Delete the object with all that it owns, and the run's NetworkPolicy.
+
+    pods_still_write: where that is so, a policy that the object owns is left to go with it: pods of a run that must not
+    reach each other cannot write the checkpoint for which they have their grace.
+    """
+    cluster.delete(KINDS_OF[job.backend], job.name)
+    policy = cluster.get("NetworkPolicy", job.name)
+    if policy is not None and not (pods_still_write and _is_owned(policy)):
+        cluster.delete("NetworkPolicy", job.name)
+
+
+def _is_owned(obj: Object) -> bool:
+    return bool(obj["metadata"].get("ownerReferences"))
