@@ -454,7 +454,7 @@ KEYS = sorted(
 )
 WORDS = [
     "auto", "none", "wildlife", "camvid", "classification", "segmentation", "random", "backbone", "encoder", "bf16",
-    "fp16", "steps", "cosine", "median_frequency", "4Gi", "convnet", "segnet",
+    "fp16", "steps", "cosine", "median_frequency", "8Gi", "convnet", "segnet",
 ]  # fmt: skip
 scalars = st.one_of(
     st.none(),

@@ -22,7 +22,8 @@ class ClusterSettings:
     image: reference of the container image, None where it is not set yet.
     context: of the kubeconfig; None: its current one. queue: Kueue LocalQueue; priority: PriorityClass; each may be
     None. secret: name of the Secret with S3 and wandb credentials. overlay: file that is merged into every manifest,
-    None where there is none. skeletons: folder of the manifests onto which a job is rendered.
+    None where there is none. skeletons: folder of the manifests onto which a job is rendered. autoscaling: whether
+    nodes are added when they are needed, so that too few of them are no reason to refuse a job.
     """
 
     image: str | None
@@ -34,6 +35,7 @@ class ClusterSettings:
     owner: str
     overlay: Path | None
     skeletons: Path
+    autoscaling: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> ClusterSettings:
@@ -50,9 +52,10 @@ class ClusterSettings:
             queue=env.get("VISIONJOBS_QUEUE") or None,
             priority=env.get("VISIONJOBS_PRIORITY") or None,
             secret=env.get("VISIONJOBS_SECRET") or "visionjobs",
-            owner=_label(env.get("VISIONJOBS_OWNER") or _user()),
+            owner=label_value(env.get("VISIONJOBS_OWNER") or _user()),
             overlay=overlay if overlay.is_file() else None,
             skeletons=skeletons,
+            autoscaling=env.get("VISIONJOBS_AUTOSCALING", "") not in ("", "0"),
         )
 
 
@@ -128,7 +131,7 @@ def _user() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _label(text: str) -> str:
+def label_value(text: str) -> str:
     """`text` as a Kubernetes label's value: at most 63 letters, digits, '-', '_' and '.', a letter or digit at both
     ends."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)[:63].strip("-_.") or "unknown"

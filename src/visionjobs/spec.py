@@ -129,7 +129,7 @@ class Resources(Section):
     workers: int = Field(1, ge=1, le=1024)
     gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = "auto"
     cpus: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
-    memory: Quantity = "4Gi"
+    memory: Quantity = "8Gi"
     workers_per_pod: int = Field(1, ge=1, le=64, description="on a cluster: workers that share a pod, and so a node")
 
 

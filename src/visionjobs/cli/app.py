@@ -13,19 +13,27 @@ from typer.core import TyperGroup
 from visionjobs import __version__
 from visionjobs.cli import (
     attempt,
+    cancel,
     compare,
+    dashboard,
     data,
     describe,
+    doctor,
     evaluate,
     export,
+    fetch_code,
     jobs,
+    logs,
     predict,
     prune,
     ray,
+    render,
     report,
     reproduce,
     run,
     runs,
+    status,
+    submit,
     weights,
 )
 from visionjobs.cli.console import WarningHandler, out, print_error
@@ -33,7 +41,7 @@ from visionjobs.errors import VisionjobsError
 
 EXIT_STATUSES = (
     "Exit status: 0 complete; 1 not complete, may be continued; 2 a mistake in what was asked; "
-    "3 failed for good (a retry would fail alike); 4 storage did not answer; "
+    "3 failed for good (a retry would fail alike); 4 storage or cluster did not answer; "
     "5 superseded by a newer attempt; 130 interrupted."
 )
 
@@ -68,23 +76,37 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("runs")(runs.list_runs)
+app.command("submit")(submit.submit)
+app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
 app.command("prune")(prune.prune)
+app.command("render")(render.render)
+app.command("manifests")(render.manifests)
 app.command("ray-up")(ray.up)
 app.command("ray-down")(ray.down)
+app.command("doctor")(doctor.doctor)
 app.command("attempt", hidden=True)(attempt.attempt)
-app.command("dashboard")(ray.dashboard)
+app.command("fetch-code", hidden=True)(fetch_code.fetch_code)
+app.command("logs")(logs.logs)
+app.command("cancel")(cancel.cancel)
+app.command("dashboard")(dashboard.dashboard)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    if version:
-        out.print(__version__)
-        raise typer.Exit
+    """Options before the verb; `--version` ends before one is missed."""
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     if sample:
         from visionjobs.data.sample import ensure_sample
 
-        _check_weights_for_sample(spec, sets)
+        check_weights_for_sample(spec, sets)
         with stage_progress() as on_progress:
             ensure_sample(SAMPLES[spec.task], root, on_progress)
         spec = on_sample(spec, sets)
@@ -71,7 +71,7 @@ class NotOnSampleError(UserError):
     """The job has no sense on a drawn sample."""
 
 
-def _check_weights_for_sample(spec: JobSpec, sets: Sequence[str]) -> None:
+def check_weights_for_sample(spec: JobSpec, sets: Sequence[str]) -> None:
     """Raises NotOnSampleError where nothing is trained, and the job's weights know none of the sample's classes."""
     if not spec.train.epochs and not any(item.startswith("model.weights=") for item in sets):
         raise NotOnSampleError(
@@ -101,11 +101,11 @@ def _continue(settings: Settings, root: Store, job: str, sets: list[str], run_id
     if Path(job).stem != stored.name:
         raise UserError(f'run {run_id} is of job "{stored.name}", not of "{Path(job).stem}"')
     spec = continued_spec(stored, sets, run_id)
-    _tell_of_changed_file(settings, job, existing.spec())
+    tell_of_changed_file(settings, job, existing.spec())
     return _train(settings, root, spec, existing, job, [])
 
 
-def _tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
+def tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
     """The run's own spec counts, so a file that is gone or broken by now is no obstacle."""
     try:
         path = find_job(job, settings.jobs)

@@ -17,8 +17,8 @@ AUTO_CPUS = 4
 HEAD_CPUS, HEAD_MIB = 2, 4096
 """The head beside a worker group: Ray's own services, the driver, and at the end evaluation and report."""
 
-RAY_MIB = 2048
-"""What Ray's services and the driver need where a pod has workers too."""
+RAY_MIB, DRIVER_MIB = 1024, 2048
+"""What Ray's own processes need in a pod of workers; and what the driver needs, where it is in the same one."""
 
 OBJECT_STORE_MIB = 512
 """Ray's object store: only a spec, metrics and predicted boxes pass through it."""
@@ -64,13 +64,13 @@ def ray_layout(resources: Resources) -> Layout:
         return Layout(one_pod(resources), None, 0)
     pods = resources.workers // resources.workers_per_pod
     return Layout(
-        PodSize(HEAD_CPUS, HEAD_MIB, 0, OBJECT_STORE_MIB), _pod(resources, resources.workers_per_pod, 0), pods
+        PodSize(HEAD_CPUS, HEAD_MIB, 0, OBJECT_STORE_MIB), _pod(resources, resources.workers_per_pod, RAY_MIB), pods
     )
 
 
 def one_pod(resources: Resources) -> PodSize:
     """All workers in one pod, with Ray's services and the driver."""
-    return _pod(resources, resources.workers, RAY_MIB)
+    return _pod(resources, resources.workers, RAY_MIB + DRIVER_MIB)
 
 
 def _pod(resources: Resources, workers: int, more_mib: int) -> PodSize:

@@ -1,0 +1,143 @@
+"""`visionjobs render` and `visionjobs manifests`: jobs as YAML for a cluster, without one at hand."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from visionjobs.cli.console import out, print_error, print_warning
+from visionjobs.cli.run import check_weights_for_sample, on_sample
+from visionjobs.errors import UserError
+from visionjobs.jobfile import find_job, job_names, load_job
+from visionjobs.runs import RUN_ID, new_run_id
+from visionjobs.settings import ClusterSettings, Settings
+from visionjobs.spec import JobSpec
+
+Backend = Literal["rayjob", "job"]
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key (may be repeated).")]
+
+HEADER = """\
+# Job {job} as run {run}, for `kubectl apply -f` and GitOps. Written by `visionjobs manifests`: change
+# {file} and write it again. The code is the image's; dataset, weights and Secret must be there before.
+#
+# Applied again it changes nothing, and a pod that starts again finds the run complete and ends at once, or continues
+# it. A new run needs a new id: `visionjobs manifests --run-id-suffix 2`. `kubectl delete -f` ends it; its run folder
+# stays, and applied once more it continues.
+"""
+
+TTL_HEADER = """\
+# A Job is removed a day after its end, and GitOps would make it anew each time: take its TTL away there, in the overlay
+# (job: {spec: {ttlSecondsAfterFinished: null}}).
+"""
+
+
+def render(
+    job: Annotated[str, typer.Argument(help="A name that `visionjobs jobs` lists, or a job file.")],
+    sets: Sets = None,
+    sample: Annotated[bool, typer.Option("--sample", help="On the synthetic sample of the job's dataset.")] = False,
+    backend: Annotated[Backend, typer.Option(help="A KubeRay RayJob, or a Job of one pod.")] = "rayjob",
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Id of the run; a new one if not given.")] = None,
+    no_code: Annotated[bool, typer.Option("--no-code", help="Run the image's code, not the working tree's.")] = False,
+) -> None:
+    """Print the manifests of a job: what `submit` would apply. Nothing is stored, and no cluster is asked."""
+    settings = Settings.from_env()
+    spec = load_job(find_job(job, settings.jobs), sets or [])
+    if sample:
+        check_weights_for_sample(spec, sets or [])
+        spec = on_sample(spec, sets or [])
+    _warn_of_local_storage(settings)
+    code = None if no_code else _code()
+    out.print(_manifests(spec, run_id or new_run_id(spec.name), settings, backend, code), markup=False, end="")
+    if code is not None:
+        print_warning(
+            f"the pods fetch {settings.storage_from_cluster}/code/{code}.zip, which `visionjobs submit` stores. "
+            "To apply this by hand give --no-code"
+        )
+
+
+def manifests(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write into, one file a job.")] = Path(
+        "manifests"
+    ),
+    backend: Annotated[Backend, typer.Option(help="A KubeRay RayJob, or a Job of one pod.")] = "rayjob",
+    suffix: Annotated[
+        str, typer.Option("--run-id-suffix", help="Run ids are <job>-<suffix>; a new one makes new runs.")
+    ] = "1",
+) -> None:
+    """Write the manifests of every job file, for plain `kubectl apply` or GitOps, and print their paths.
+
+    The runs' ids are stable and the code is the image's. A job that cannot be rendered is named, the others are
+    written; the exit status is then 2.
+    """
+    settings = Settings.from_env()
+    names = job_names(settings.jobs)
+    if not names:
+        raise UserError(f"There are no job files in {settings.jobs}/. Run this in the project, or set VISIONJOBS_JOBS.")
+    _warn_of_local_storage(settings)
+    failed = False
+    for name in names:
+        try:
+            file = find_job(name, settings.jobs)
+            run_id = f"{name.replace('_', '-')}-{suffix}"
+            text = _manifests(load_job(file), run_id, settings, backend, None)
+            header = HEADER.format(job=name, run=run_id, file=f"jobs/{file.name}")
+            _write(out_folder / f"{name}.yaml", header + (TTL_HEADER if backend == "job" else "") + text)
+        except UserError as error:
+            failed = True
+            print_error(f"{name}: {error}")
+            continue
+        out.print(str(out_folder / f"{name}.yaml"), markup=False)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _manifests(spec: JobSpec, run_id: str, settings: Settings, backend: Backend, code: str | None) -> str:
+    """YAML of a run, which a cluster would take. Raises UserError."""
+    from visionjobs.cluster.manifest_yaml import manifest_yaml
+    from visionjobs.cluster.render import render as render_objects
+    from visionjobs.cluster.submission import run_submission
+    from visionjobs.cluster.validate import check
+    from visionjobs.provenance import code_version
+
+    if not RUN_ID.match(run_id) or run_id.endswith("-"):
+        raise UserError(
+            f'run id "{run_id}": expected a letter, then at most 46 lower-case letters, digits and -, no - at the end'
+        )
+    commit = code_version()["commit"] if code else None
+    submission = run_submission(spec, run_id, settings, code=code, commit=commit)
+    objects = render_objects(submission, ClusterSettings.from_env(), backend)
+    check(objects)
+    return manifest_yaml(objects)
+
+
+def _code() -> str:
+    """sha256 of the working tree's code, as it would travel."""
+    from visionjobs.cluster.code import pack_code, working_tree
+
+    return pack_code(working_tree())[0]
+
+
+def _warn_of_local_storage(settings: Settings) -> None:
+    if not settings.storage_from_cluster.startswith("s3://"):
+        print_warning(
+            f"VISIONJOBS_STORAGE: {settings.storage_from_cluster} is a folder of this machine, which pods do not see. "
+            "Set it, or VISIONJOBS_STORAGE_FROM_CLUSTER, to s3://bucket/prefix"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all. Raises UserError where the folder cannot be written to."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another folder with --out") from error

@@ -1,0 +1,123 @@
+"""A job and the settings of a cluster -> the objects that run it there. Pure: the same arguments give the same objects.
+
+The skeletons in k8s/job hold what is the same for every job, and the overlay file what is special about the cluster;
+both are read, nothing else: no clock, no network, no environment, no Kubernetes client. `submit` applies exactly this.
+"""
+
+from __future__ import annotations
+
+import shlex
+from importlib import metadata
+
+from visionjobs.cluster.client import Object
+from visionjobs.cluster.overlay import merge, pruned, read_overlay, with_overlay
+from visionjobs.cluster.pods import filled_in, labels, literal, read_skeleton, submitter_pod, work_pod
+from visionjobs.cluster.sizes import OBJECT_STORE_MIB, PodSize, one_pod, ray_layout
+from visionjobs.cluster.submission import Submission
+from visionjobs.errors import UserError
+from visionjobs.settings import ClusterSettings
+
+LONGEST = 2**31 - 1
+"""Seconds: Kubernetes' integers for deadlines have 32 bits."""
+
+
+def render(submission: Submission, settings: ClusterSettings, backend: str) -> list[Object]:
+    """The objects of a job, in the order in which they are applied.
+
+    backend: "rayjob" (the run's NetworkPolicy and its RayJob) or "job" (one Job); evaluations and imports are Jobs.
+    Raises UserError for an image that is not set, an unknown backend, a skeleton that is not there, and an overlay
+    that does not fit.
+    """
+    if settings.image is None:
+        raise UserError(
+            "VISIONJOBS_IMAGE is not set: give the image that the cluster can pull, such as "
+            "REGISTRY/visionjobs:TAG. `make image` builds one, `make push IMAGE=...` pushes it"
+        )
+    if backend not in ("rayjob", "job"):
+        raise UserError(f"--backend {backend}: there are no manifests for it; expected rayjob or job")
+    if backend == "rayjob" and submission.kind == "run":
+        objects = [_network_policy(submission, settings), _rayjob(submission, settings)]
+    else:
+        objects = [_job(submission, settings)]
+    overlay = read_overlay(settings.overlay)
+    return [pruned(with_overlay(obj, overlay, str(settings.overlay))) for obj in objects]
+
+
+def _network_policy(submission: Submission, settings: ClusterSettings) -> Object:
+    skeleton = read_skeleton(settings.skeletons, "networkpolicy.yaml")
+    filled = {"metadata": _metadata(submission, settings, queued=False)}
+    merged = merge(skeleton, filled, str(settings.skeletons / "networkpolicy.yaml"))
+    policy: Object = filled_in(merged, "matchLabels", "visionjobs/run", submission.name)
+    return policy
+
+
+def _rayjob(submission: Submission, settings: ClusterSettings) -> Object:
+    skeleton = read_skeleton(settings.skeletons, "rayjob.yaml")
+    filled: Object = {
+        "metadata": _metadata(submission, settings, queued=True),
+        "spec": {
+            # Shells read it twice, with the same words in the end: the submitter's, then, quoted anew by
+            # `ray job submit`, the head's. Before them the kubelet, for variables.
+            "entrypoint": literal(shlex.join(submission.command)),
+            "backoffLimit": (submission.attempts - 1) or None,  # 0 is what KubeRay takes where there is none
+            "activeDeadlineSeconds": min(submission.seconds, LONGEST),
+            "submitterPodTemplate": submitter_pod(submission, settings),
+            "rayClusterSpec": {"rayVersion": metadata.version("ray")},
+        },
+    }
+    merged = merge(skeleton, filled, str(settings.skeletons / "rayjob.yaml"))
+    _put_ray_pods(merged["spec"]["rayClusterSpec"], submission, settings)
+    return merged
+
+
+def _put_ray_pods(cluster: Object, submission: Submission, settings: ClusterSettings) -> None:
+    """Head and worker group into `cluster`, the skeleton's rayClusterSpec."""
+    if submission.resources is None:
+        raise ValueError("a run has resources")
+    layout = ray_layout(submission.resources)
+    _put_pod(cluster["headGroupSpec"], "head", layout.head, submission, settings)
+    if layout.worker is None:
+        cluster["workerGroupSpecs"] = None
+        return
+    cluster["headGroupSpec"]["resources"] = {"CPU": "0"}
+    (group,) = cluster["workerGroupSpecs"]
+    group |= dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), layout.replicas)
+    _put_pod(group, "worker", layout.worker, submission, settings)
+
+
+def _put_pod(group: Object, role: str, size: PodSize, submission: Submission, settings: ClusterSettings) -> None:
+    # Ray wants more free in /dev/shm than the object store takes, else it puts it on disk.
+    store = min(OBJECT_STORE_MIB, size.shm_mib * 3 // 4)
+    group["rayStartParams"]["object-store-memory"] = str(store * 2**20)
+    pod = work_pod(submission, settings, "rayjob", role, size)
+    group["template"] = merge(pod, group["template"], str(settings.skeletons / "rayjob.yaml"))
+
+
+def _job(submission: Submission, settings: ClusterSettings) -> Object:
+    skeleton = read_skeleton(settings.skeletons, "job.yaml")
+    size = submission.size if submission.resources is None else one_pod(submission.resources)
+    if size is None:
+        raise ValueError("a submission has resources or a size")
+    filled: Object = {
+        "metadata": _metadata(submission, settings, queued=True),
+        "spec": {
+            "backoffLimit": submission.attempts - 1,
+            "activeDeadlineSeconds": min(submission.seconds, LONGEST),
+            "template": work_pod(submission, settings, "job", "job", size),
+        },
+    }
+    return merge(skeleton, filled, str(settings.skeletons / "job.yaml"))
+
+
+def _metadata(submission: Submission, settings: ClusterSettings, *, queued: bool) -> Object:
+    """queued: Kueue admits objects of this kind. Its priority class is of a kind of its own, with the same names."""
+    queue = {}
+    if queued and settings.queue:
+        queue["kueue.x-k8s.io/queue-name"] = settings.queue
+        if settings.priority:
+            queue["kueue.x-k8s.io/priority-class"] = settings.priority
+    return {
+        "name": submission.name,
+        "namespace": settings.namespace,
+        "labels": labels(submission, settings) | queue,
+    }
