@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["s3_servers", "apiserver", "kubelet_stub", "cluster_hands", "kueue_crds"]
+pytest_plugins = ["s3_servers", "apiserver", "kubelet_stub", "cluster_hands", "kueue_crds", "submit_lab"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

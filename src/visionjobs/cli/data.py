@@ -73,7 +73,7 @@ def import_data(
     chosen = LAYOUTS[check_layout(layout)]
     options = _import_options(layout, chosen, size, seed)
     splits = _splits(layout, chosen, download, split)
-    _import(chosen, source, _checked_name(name or layout), options, splits)
+    _import(chosen, source, checked_name(name or layout), options, splits)
 
 
 def _splits(layout: str, chosen: Layout, download: bool, split: list[str] | None) -> list[str]:
@@ -204,7 +204,8 @@ def _writable_root() -> Store:
     return root
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """`name`, if a dataset may be called so. Raises UserError."""
     if not re.fullmatch(DATASET_NAME, name):
         raise UserError(f"--name {name}: expected lower-case letters, digits, - and _, at most 63, such as my-animals")
     return name

@@ -1,0 +1,94 @@
+"""What a job's pods ask of the cluster, read from the very objects that are applied, so that an overlay counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from visionjobs.cluster.client import Object
+
+GPU = "nvidia.com/gpu"
+
+_SUFFIXES = {
+    "": Decimal(1), "m": Decimal("0.001"),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PodDemand:
+    """Pods of one template. requests: resource -> amount for one pod (CPUs, bytes, devices); account: service account,
+    "" for the namespace's default one."""
+
+    role: str
+    count: int
+    requests: Mapping[str, Decimal]
+    selector: Mapping[str, str]
+    tolerations: Sequence[Mapping[str, Any]]
+    account: str = ""
+
+
+def quantity(value: Any) -> Decimal:
+    """A Kubernetes quantity as a number: '500m' -> 0.5, '4Gi' -> 4294967296. 0 for what is none."""
+    found = re.fullmatch(r"([0-9.]+(?:[eE][0-9]+)?)([A-Za-z]{0,2})", str(value))
+    return Decimal(0) if found is None else Decimal(found[1]) * _SUFFIXES.get(found[2], Decimal(0))
+
+
+def pod_demands(objects: Sequence[Object]) -> list[PodDemand]:
+    """What the RayJob or Job among `objects` asks for at one time."""
+    found: list[PodDemand] = []
+    for obj in objects:
+        spec = obj.get("spec") or {}
+        if obj["kind"] == "Job":
+            found.append(_demand("job", 1, spec["template"]))
+        if obj["kind"] == "RayJob":
+            cluster = spec["rayClusterSpec"]
+            found.append(_demand("head", 1, cluster["headGroupSpec"]["template"]))
+            for group in cluster.get("workerGroupSpecs") or []:
+                found.append(_demand("worker", int(group.get("replicas", 1)), group["template"]))
+            if "submitterPodTemplate" in spec:
+                found.append(_demand("submitter", 1, spec["submitterPodTemplate"]))
+    return found
+
+
+def shown(resource: str, amount: Decimal) -> str:
+    """'2.0 GiB of memory', '4 CPUs', '8 GPUs', for a resource as pods or quotas name it."""
+    if resource.endswith(("memory", "storage")):
+        return f"{amount / 2**30:.1f} GiB of {resource.rpartition('.')[2]}"
+    name = "GPUs" if resource.endswith(GPU) else "CPUs" if resource.endswith("cpu") else resource
+    return f"{amount.normalize():f} {name}"
+
+
+def remedy(resource: str) -> str:
+    """Which key of the job lowers the demand."""
+    keys = {
+        "cpu": "resources.cpus or resources.workers_per_pod",
+        "memory": "resources.memory or resources.workers_per_pod",
+        GPU: "resources.workers, resources.workers_per_pod or resources.gpus",
+    }
+    found = next((key for name, key in keys.items() if resource.endswith(name)), "what resources ask for")
+    return f"lower {found} (--set), or choose another cluster"
+
+
+def _demand(role: str, count: int, template: Object) -> PodDemand:
+    """The containers' requests together, or an init container's where that is more, as the scheduler reckons."""
+    spec = template["spec"]
+    total: dict[str, Decimal] = {}
+    for container in spec["containers"]:
+        for resource, amount in _requests(container).items():
+            total[resource] = total.get(resource, Decimal(0)) + amount
+    for container in spec.get("initContainers") or []:
+        for resource, amount in _requests(container).items():
+            total[resource] = max(total.get(resource, Decimal(0)), amount)
+    selector, tolerations = spec.get("nodeSelector") or {}, spec.get("tolerations") or []
+    return PodDemand(role, count, total, selector, tolerations, spec.get("serviceAccountName") or "")
+
+
+def _requests(container: Object) -> dict[str, Decimal]:
+    resources = container.get("resources") or {}
+    asked = (resources.get("limits") or {}) | (resources.get("requests") or {})
+    return {key: quantity(value) for key, value in asked.items()}
