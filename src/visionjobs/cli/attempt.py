@@ -102,7 +102,8 @@ def _train(settings: Settings, root: Store, run: Run, spec: JobSpec, driver_log:
 
             def started(run: Run, connection: Any) -> None:
                 driver_log.belongs_to(run)
-                signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop(run, driver_log))
+                if backend != "ray":  # that Ray kills 3 seconds after SIGTERM: just time to say so in the record
+                    signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop(run, driver_log))
                 watcher.started(run, connection)
 
             train_run(settings, root, spec, run, replace(watcher, started=started), place=PLACES[backend])

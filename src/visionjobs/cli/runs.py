@@ -6,16 +6,20 @@ import json
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from visionjobs.cli.cluster_jobs import ClusterJobs
 from visionjobs.cli.console import err, number, out, print_warning
+from visionjobs.cluster.run_status import cluster_state, joined_state
+from visionjobs.cluster.state import JobState
 from visionjobs.errors import UserError, nearest
-from visionjobs.runs import Claim, Run, open_run, read_progress, run_ids
+from visionjobs.run_progress import run_state
+from visionjobs.runs import Run, open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.spec import flatten
 from visionjobs.storage import Store, open_store
@@ -28,9 +32,6 @@ TITLES = {"floors.0.001.coco.AP": "AP"}
 
 AP = re.compile(r"^floors\.(.+)\.coco\.AP$")
 
-SILENT_SECONDS = 600
-"""A run writes its progress at least once an epoch; starting the workers takes half a minute."""
-
 
 def list_runs(
     job: Annotated[str | None, typer.Option("--job", help="only runs of this job")] = None,
@@ -42,30 +43,38 @@ def list_runs(
     ] = "date",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run on stdout")] = False,
 ) -> None:
-    """List the runs in storage by job, date or metric."""
+    """List the runs in storage by job, date or metric; with a kubeconfig, also those that only the cluster knows."""
     if since is not None:
         _checked_date(since)
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
+    cluster = ClusterJobs()
     with ThreadPoolExecutor(16) as pool:  # each takes a few reads from storage
         found = pool.map(lambda run_id: describe_run(root, run_id), run_ids(root))
-        readable = [row for row in found if row is not None]
+        readable = _with_cluster([row for row in found if row is not None], cluster.take())
     rows = [row for row in readable if job in (None, row["job"]) and (since is None or row["created"] >= since)]
     rows.sort(key=_sort_key(sort, rows))
     if as_json:
         for row in rows:
             out.print(json.dumps(row), markup=False)
         return
+    err.print(_table(rows, sort) if rows else f"There are no such runs in {root.address}.")
+
+
+def _table(rows: list[dict[str, Any]], sort: str) -> Table:
+    """A line a run, with the metric that it is sorted by, or its task's."""
     sorted_by_metric = sort not in ("date", "job")
-    titles = dict.fromkeys(TITLES.get(key, key) for key in (MAIN_METRICS[row["task"]] for row in rows))
+    tasks = dict.fromkeys(row["task"] for row in rows if row["task"])  # what has not begun tells none
+    titles = dict.fromkeys(TITLES.get(MAIN_METRICS[task], MAIN_METRICS[task]) for task in tasks)
     title = sort if sorted_by_metric else "/".join(titles) or "accuracy"
     # 80 columns hold a whole run id, which is what people copy and which begins with job and time; --json has all
     whole = [Column(head, no_wrap=True) for head in ("run", "state", "epochs", title)]
     table = Table(*whole, Column("dataset", overflow="fold"), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
-        value = row["metrics"].get(sort if sorted_by_metric else main_metric(row["task"], row["metrics"]))
-        table.add_row(row["run"], row["state"], str(row["epochs"]), number(value), row["dataset"])
-    err.print(table if rows else f"There are no such runs in {root.address}.")
+        key = sort if sorted_by_metric or not row["task"] else main_metric(row["task"], row["metrics"])
+        epochs = "" if row["epochs"] is None else str(row["epochs"])
+        table.add_row(row["run"], row["state"], epochs, number(row["metrics"].get(key)), row["dataset"])
+    return table
 
 
 def main_metric(task: str, metrics: Iterable[str]) -> str:
@@ -88,34 +97,44 @@ def describe_run(root: Store, run_id: str) -> dict[str, Any] | None:
         return None
 
 
+def _with_cluster(rows: list[dict[str, Any]], jobs: Iterable[JobState]) -> list[dict[str, Any]]:
+    """Rows of which each tells its state on the cluster too, and rows of runs that have no folder yet."""
+    of_runs = {job.name: job for job in jobs if job.kind == "run"}
+    for row in rows:
+        job = of_runs.pop(row["run"], None)
+        if job is not None:
+            row["state"] = joined_state(row["state"], row["started"], row["finished"], job)
+    return rows + [_cluster_row(job) for job in of_runs.values()]
+
+
+def _cluster_row(job: JobState) -> dict[str, Any]:
+    """A run that only the cluster knows: submitted by its manifest, and not begun."""
+    absent = ("task", "dataset", "message", "epochs", "started", "finished", "gpu_hours", "address")
+    created = datetime.fromisoformat(job.created).isoformat()
+    told = {"run": job.name, "job": job.job, "state": cluster_state(job), "attempts": 0, "created": created}
+    return dict.fromkeys(absent) | told | {"metrics": {}}
+
+
 def _row(run: Run) -> dict[str, Any]:
     spec, record = run.spec(), run.record()
     claims = run.claims()
-    state = record.get("state", "not started")
-    if state == "running" and claims:
-        state = _last_seen(run, claims[-1])
     metrics = flatten((run.metrics() or {}).get("metrics", {}))
     return {
         "run": run.id,
         "job": spec.name,
         "task": spec.task,
         "dataset": spec.data.name,
-        "state": state,
+        "state": run_state(run, record, claims),
         "message": record.get("message"),
         "epochs": record.get("epochs", spec.train.epochs),
         "attempts": sum(claim.kind == "attempt" for claim in claims),
         "created": record.get("created", ""),
+        "started": next((claim.started for claim in reversed(claims) if claim.kind == "attempt"), None),
+        "finished": record.get("finished"),
         "gpu_hours": record.get("gpu_hours"),
         "metrics": {key: value for key, value in metrics.items() if isinstance(value, int | float)},
         "address": run.store.address,
     }
-
-
-def _last_seen(run: Run, claim: Claim) -> str:
-    """A run that was killed could not say so: tell how long nothing has been heard of it."""
-    progress = read_progress(run.store.at("attempts", f"{claim.number:04}")) or {}
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(progress.get("updated", claim.started))).total_seconds()
-    return "running" if seconds < SILENT_SECONDS else f"silent for {timedelta(seconds=int(seconds))}"
 
 
 def _checked_date(text: str) -> None:
@@ -132,7 +151,9 @@ def _sort_key(sort: str, rows: list[dict[str, Any]]) -> Any:
         return lambda row: (row["job"], row["created"])
     known = sorted({key for row in rows for key in row["metrics"]})
     if rows and sort not in known:
-        main = {key for key in known if "." not in key} | {main_metric(row["task"], row["metrics"]) for row in rows}
+        main = {key for key in known if "." not in key} | {
+            main_metric(row["task"], row["metrics"]) for row in rows if row["task"]
+        }
         told = ", ".join(sorted(main & set(known))) or "none yet"
         raise UserError(
             f"--sort {sort}: expected date, job or a metric of these runs, such as {told}; all of them: "

@@ -1,0 +1,190 @@
+"""A run's status: its folder joined with its job on the cluster. Either may be absent, or not answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from visionjobs.cluster.client import Cluster
+from visionjobs.cluster.state import JobState, find_job
+from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
+from visionjobs.run_progress import RunProgress, follow_run
+from visionjobs.runs import RUN_ID, Run, stop_requested
+from visionjobs.storage import Store
+
+OBJECT_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+"""What can name a Job."""
+
+FINAL = ("complete", "failed", "interrupted", "failed to start")
+"""States of a run that ended; "silent for ..." is one too where no cluster says more."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part that could not be told. source: "storage" or "cluster"."""
+
+    source: str
+    error: VisionjobsError
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, evaluation or import.
+
+    progress: its folder's, None where there is none; job: its object's on the cluster, None where there is none;
+    submission: submission.json, {} where there is none; namespace: in which it was looked for, None where no cluster
+    was asked; stop: why it was asked to stop before it began.
+    """
+
+    name: str
+    progress: RunProgress | None
+    job: JobState | None
+    submission: dict[str, Any]
+    namespace: str | None
+    failures: tuple[Failure, ...] = ()
+    stop: str | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything of that name."""
+        return self.progress is not None or self.job is not None or self.stop is not None
+
+    @property
+    def state(self) -> str:
+        """complete, failed (for good), interrupted (may be continued), failed to start, not started, running, silent
+        for ..., or the phase on the cluster: queued, pending, starting, stopping."""
+        if self.job is None:
+            return "unknown" if self.progress is None else self.progress.state
+        if self.progress is None:
+            return cluster_state(self.job)
+        return joined_state(self.progress.state, self.progress.started, self.progress.finished, self.job)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self.state in FINAL or self.state.startswith("silent")
+
+    @property
+    def exit_status(self) -> int:
+        """Of who waited for its end: 0 complete, 3 failed for good, 1 not complete."""
+        return {"complete": 0, "failed": 3}.get(self.state, 1)
+
+    @property
+    def backend(self) -> str:
+        """rayjob, job, ray, or local."""
+        return self.job.backend if self.job else str(self.submission.get("backend", "local"))
+
+    def reasons(self) -> Iterator[str]:
+        """Why it is where it is, one line each."""
+        if self.job is not None:
+            yield from self.job.reasons
+            if self.state == "running" and self.progress is not None and self.progress.state.startswith("silent"):
+                yield f"it runs, and its run folder is {self.progress.state}: see its log"
+        if self.stop is not None:
+            yield f"it is not begun, because {self.stop}"
+
+
+def cluster_state(job: JobState) -> str:
+    """Of an evaluation, an import, or a run that has no folder yet: a failure ended what its object was for."""
+    failed = "failed" if job.kind in ("evaluate", "import") else "failed to start"
+    return {"succeeded": "complete", "failed": failed}.get(job.phase, job.phase)
+
+
+def joined_state(state: str, started: str | None, finished: str | None, job: JobState) -> str:
+    """The record knows how a run ended, the cluster what goes on: of both the newer counts.
+
+    state, finished: the record's; started: when its last attempt began.
+    """
+    if state == "failed" or (state == "complete" and not _before(finished, job.created)):
+        return state
+    if not job.ended:
+        return job.phase
+    if started is None or _before(started, job.created):  # it ended before it got so far as to begin an attempt
+        return "failed to start" if job.phase == "failed" else state
+    going = state == "running" or state.startswith("silent")
+    return "interrupted" if going and not _before(job.finished, started) else state
+
+
+def _before(one: str | None, other: str | None) -> bool:
+    """Whether `one` is known to be earlier; times as ISO 8601."""
+    return one is not None and other is not None and datetime.fromisoformat(one) < datetime.fromisoformat(other)
+
+
+def look_at(name: str, root: Store, cluster: Cluster | None) -> RunStatus:
+    """All that is known of `name`. What does not answer is told in `failures`; raises nothing for it."""
+    job, failure = None, None
+    try:
+        if cluster is not None and OBJECT_NAME.match(name):
+            job = find_job(cluster, name)
+    except VisionjobsError as error:
+        failure = Failure("cluster", error)
+    found = with_folder(name, root, job, None if cluster is None else cluster.namespace)
+    return found if failure is None else replace(found, failures=(*found.failures, failure))
+
+
+def with_folder(name: str, root: Store, job: JobState | None, namespace: str | None) -> RunStatus:
+    """What is known of `name`, whose job on the cluster (None: there is none) was read in `namespace`."""
+    try:
+        progress, submission, stop = _folder(name, root)
+    except (StorageError, UserError) as error:
+        return RunStatus(name, None, job, {}, namespace, (Failure("storage", error),))
+    return RunStatus(name, progress, job, submission, namespace, stop=stop)
+
+
+def _folder(name: str, root: Store) -> tuple[RunProgress | None, dict[str, Any], str | None]:
+    """Progress, submission.json, and why a run that never began was told not to."""
+    if not RUN_ID.match(name):
+        return None, {}, None
+    run = Run(name, root.at("runs", name))
+    if not run.store.exists("spec.yaml"):
+        return None, {}, stop_requested(run.store)
+    return follow_run(run), read_submission(run), None
+
+
+def read_submission(run: Run) -> dict[str, Any]:
+    """A run's submission.json, {} where it was not submitted. Raises UserError where it is no JSON object."""
+    try:
+        found = json.loads(run.store.read("submission.json"))
+    except MissingObjectError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{run.store.address}/submission.json is not valid JSON ({error}): delete it") from error
+    return found if isinstance(found, dict) else {}
+
+
+def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
+    """The object of `visionjobs status --json`; null where something is absent.
+
+    run, kind, job, task, state, reasons (lines), message, backend, namespace, address (of a Ray), owner; attempt,
+    attempts, epochs_done, epochs, step, steps, stage, done, total, eta_seconds, updated, best, row, gpu_hours, created,
+    finished, folder (RunProgress tells what they mean); cluster: the JobState with its pods; failures: what did not
+    answer; next: commands.
+    """
+    progress = None if status.progress is None else asdict(status.progress)
+    known = progress or {}
+    job = status.job
+    same = ("attempt", "attempts", "epochs_done", "epochs", "step", "steps", "stage", "done", "total", "eta_seconds",
+            "updated", "best", "row", "gpu_hours", "created", "finished")  # fmt: skip
+    return {
+        "run": status.name,
+        "kind": job.kind if job else "run",
+        "job": job.job if job else known.get("job"),
+        "task": known.get("task"),
+        "state": status.state,
+        "reasons": list(status.reasons()),
+        "message": known.get("message"),
+        "stop": known.get("stop") or status.stop,
+        "backend": status.backend,
+        "namespace": status.namespace if job else status.submission.get("namespace"),
+        "address": status.submission.get("address"),
+        "owner": job.owner if job else status.submission.get("owner"),
+        **{key: known.get(key) for key in same},
+        "folder": known.get("address"),
+        "cluster": None if job is None else asdict(job),
+        "failures": [f"{failure.source}: {failure.error}" for failure in status.failures],
+        "next": next_commands,
+    }
