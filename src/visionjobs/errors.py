@@ -48,6 +48,14 @@ class ObjectExistsError(UserError):
     """A conditional write was refused, because the object is already there."""
 
 
+class StoppedError(VisionjobsError):
+    """The work was asked to stop, and did so where it can be taken up again. reason: who asked, in a few words."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class SupersededError(VisionjobsError):
     """A newer attempt has claimed the run: this one stops and writes nothing more."""
 

@@ -24,3 +24,12 @@ def root(tmp_path: Path, tiny_source: Path) -> Store:
     store = open_store(str(tmp_path / "storage"))
     import_wildlife(str(tiny_source), "tiny", store, size=(32, 32))
     return store
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this pod's files."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("VISIONJOBS_STOP_DIR", str(folder))
+    return folder

@@ -64,3 +64,8 @@ def evaluation_plan(n: int, batch: int, rank: int, world: int) -> Iterator[Plann
     for step, start in enumerate(range(first, last, batch)):
         sample = np.arange(start, min(start + batch, last), dtype=np.int64)
         yield PlannedBatch(step, sample, np.zeros_like(sample))
+
+
+def shared_batches(n: int, batch: int, world: int) -> int:
+    """How many batches of `evaluation_plan` every rank has: as many as the rank with the fewest samples."""
+    return -(-(n // world) // batch)

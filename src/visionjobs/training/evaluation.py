@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from visionjobs.arrays import Arrays
 from visionjobs.data.loader import Batch, Images
-from visionjobs.data.order import PlannedBatch, evaluation_plan
+from visionjobs.data.order import PlannedBatch, evaluation_plan, shared_batches
 from visionjobs.tasks.base import Task
 from visionjobs.training.worker import Worker
 
@@ -30,11 +30,16 @@ def _nobody(_samples: int) -> None:
     """Nobody wants to know how far it is."""
 
 
+def go_on() -> None:
+    """Nobody asks it to stop."""
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """One worker's means to evaluate. model: the bare module; batch: samples at once on this worker.
 
-    on_samples: called with the number of samples that this worker has just been through.
+    on_samples: called with the number of samples that this worker has just been through; look: after each batch that
+    every worker has, so by all of them equally often: it may raise.
     """
 
     worker: Worker
@@ -44,6 +49,7 @@ class Evaluator:
     to_input: Callable[[Batch], Tensor]
     autocast: Callable[[], AbstractContextManager[Any]]
     on_samples: Callable[[int], None] = _nobody
+    look: Callable[[], None] = go_on
 
     def metrics(self, images: Images) -> dict[str, Any]:
         """The metrics of the current weights on a split, from counts summed over the workers."""
@@ -70,7 +76,7 @@ class Evaluator:
             lambda _module, inputs: found.append(inputs[0].flatten(1).float())
         )
         try:
-            for _batch, _outputs in self._forward(images, plan):
+            for _batch, _outputs in self._forward(images, plan, len(index)):
                 pass
         finally:
             hook.remove()
@@ -80,21 +86,24 @@ class Evaluator:
     def _evaluate(self, images: Images, kept: list[dict[str, Tensor]] | None) -> dict[str, Any]:
         counts = self.task.eval_counts(self.worker.device)
         plan = evaluation_plan(len(images), self.batch, self.worker.rank, self.worker.world)
-        for batch, outputs in self._forward(images, plan):
+        for batch, outputs in self._forward(images, plan, len(images)):
             self.task.count_eval(counts, outputs, batch.targets)
             if kept is not None:
                 found = self.task.keep(outputs, batch.targets)
                 kept.append({name: tensor.cpu() for name, tensor in found.items()})  # all of them: too much for a GPU
         return self.task.result(self.worker.sum(counts)).to_dict()
 
-    def _forward(self, images: Images, plan: Iterable[PlannedBatch]) -> Iterator[tuple[Batch, Tensor]]:
+    def _forward(self, images: Images, plan: Iterable[PlannedBatch], samples: int) -> Iterator[tuple[Batch, Tensor]]:
         self.worker.broadcast_buffers(self.model)
         self.model.eval()
-        for batch in images.batches(plan):
+        shared = shared_batches(samples, self.batch, self.worker.world)
+        for number, batch in enumerate(images.batches(plan), 1):
             with self.autocast():
                 outputs = self.model(self.to_input(batch))
             yield batch, outputs
             self.on_samples(len(batch.targets))
+            if number <= shared:
+                self.look()
 
     def _together(self, parts: list[Tensor]) -> npt.NDArray[Any]:
         rows = self.worker.gather_rows(torch.cat(parts) if parts else None)

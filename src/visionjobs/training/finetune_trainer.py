@@ -27,12 +27,13 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import callbacks
 from ultralytics.utils.torch_utils import unwrap_model
 
-from visionjobs.errors import FinalError, SupersededError, VisionjobsError
+from visionjobs.errors import FinalError, StoppedError, SupersededError, VisionjobsError
 from visionjobs.training.finetune_data import BoxDataset, EpochLoader, EpochSampler
 from visionjobs.training.finetune_state import capture, restore
-from visionjobs.training.loop import SYNC_STEPS, NotFiniteError, step_seed
+from visionjobs.training.loop import NotFiniteError, step_seed
 from visionjobs.training.monitor import DATA_BOUND, EpochMonitor, EpochSpeed
 from visionjobs.training.recorder import Recorder
+from visionjobs.training.stop import Lookout, settle
 from visionjobs.training.worker import Worker
 from visionjobs.training.worker_main import out_of_memory
 
@@ -60,7 +61,8 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
     """Trains from the start, or from where `state` was, to the end of the last epoch. `take_place` first.
 
     recorder: set on the main worker; step: batches done since the beginning of the run.
-    Raises NotFiniteError, SupersededError or StorageError on all workers at the same step.
+    Raises NotFiniteError, SupersededError or StorageError on all workers at the same step; StoppedError after a batch
+    where it was told to stop: its unit is the epoch, so that the next attempt goes on from the last checkpoint.
     """
 
     accumulate: int
@@ -75,13 +77,16 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
         self.folders, self.classes, self.images, self.every = folders, list(names), images, every
         self.state = state
         self.recorder: Recorder | None = None
+        self.lookout = Lookout(worker, lambda: self.recorder.asked if self.recorder else None)
         self.step, self.batch = 0, 0  # batches done, of the run and of the epoch
+        self.to_validate = 0  # batches of the validation that all workers have, and are still to come
         self.window, self.gathered = 1, 0  # batches whose gradients make a step, and how many are gathered
         self.row: dict[str, Any] = {}
         threads = torch.get_num_threads()
         super().__init__(overrides=overrides)
         torch.set_num_threads(threads)  # it takes those of the machine
-        self.callbacks = callbacks.get_default_callbacks()  # for the validator: nothing in them
+        self.callbacks = callbacks.get_default_callbacks()  # for the validator: nothing else in them
+        self.callbacks["on_val_batch_end"].append(lambda _validator: self._end_val_batch())
         self.model = model
 
     # Data
@@ -203,19 +208,35 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
         self.step += 1
         if self.recorder:
             self.recorder.step(self.epoch, self.step)
-        if self.batch % SYNC_STEPS == 0:
-            self._compare_notes()
+        if self.batch < len(self.train_loader):  # else they compare notes after the epoch
+            if self.lookout.due():
+                self._compare_notes()
+            self._stop(self.lookout.alone())
+
+    def _end_val_batch(self) -> None:
+        self.to_validate -= 1
+        if self.to_validate >= 0:  # of a batch that all workers have
+            self._stop(self.lookout.between())
+
+    def _stop(self, why: str | None) -> None:
+        """Raises StoppedError where there is a reason to, once the last checkpoint is stored."""
+        if why is not None:
+            settle(self.worker, self.recorder, why)
+            raise StoppedError(
+                f"stopped at step {self.step} (within epoch {self.epoch + 1}, which is trained again): {why}", why
+            )
 
     def _compare_notes(self) -> dict[str, Tensor]:
-        """All workers stop here, or none does: a loss was not finite, or a write of the main one failed.
+        """All workers stop here, or none does: a loss was not finite, a write of the main one failed, or it was asked.
 
         Returns the mean losses of the epoch so far, over all workers, float32 [] each on the device.
         """
         losses = {key: value / self.worker.world for key, value in self.worker.sum(self.tloss).items()}
         finite = torch.stack(list(losses.values())).isfinite().all()
         failed = self.recorder is not None and self.recorder.error is not None
-        notes = torch.stack([finite.long(), torch.tensor(int(not failed), device=self.device)])
-        is_finite, healthy = self.worker.minimum(notes).tolist()
+        notes = torch.tensor([int(not failed), *self.lookout.notes()], device=self.device)
+        agreed = self.worker.minimum(torch.cat([finite.long()[None], notes])).tolist()
+        is_finite, healthy, interval, seen = (int(value) for value in agreed)
         if not is_finite:
             raise NotFiniteError(
                 f"the loss of epoch {self.epoch + 1} is not finite (seen at its batch {self.batch}): lower train.lr, "
@@ -224,11 +245,13 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
         if not healthy:
             own = self.recorder.error if self.recorder else None
             raise own or SupersededError("stopped with the main worker")
+        self._stop(self.lookout.take(interval, seen))
         return losses
 
     def _end_epoch(self) -> None:
         """Its training is over, its validation comes next: the first columns of its row."""
         losses = self._compare_notes()
+        self.to_validate = int(self.worker.minimum(torch.tensor(len(self.test_loader), device=self.device)).item())
         box, cls, dfl = torch.stack([losses[key] for key in LOSSES]).tolist()
         images = len(self.train_loader) * self.batch_size
         waited = self.train_loader.wait_seconds - self.waited

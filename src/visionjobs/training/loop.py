@@ -3,27 +3,32 @@
 The order of samples and every random draw are a pure function of (seed, step, rank), and the step is the unit of a
 checkpoint: a run that was killed anywhere ends, on the CPU with the same workers and threads, with the same weights
 to the bit as one that was not.
+
+A run that is told to stop (stop.py) does so after a step, or between two batches of an evaluation, with a checkpoint.
+That of an epoch whose validation is still to come holds its training columns: the next attempt begins with validation.
 """
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
 
+from visionjobs.arrays import Arrays
 from visionjobs.data.loader import Batch
 from visionjobs.data.order import batch_plan, epoch_order
-from visionjobs.errors import FinalError, SupersededError
+from visionjobs.errors import FinalError, StoppedError, SupersededError
 from visionjobs.tasks.base import Counts
 from visionjobs.training.monitor import EpochMonitor
+from visionjobs.training.outputs import last_evaluation
 from visionjobs.training.recorder import Recorder
 from visionjobs.training.schedule import learning_rate
 from visionjobs.training.setup import Setup
+from visionjobs.training.stop import Lookout, settle
 
-SYNC_STEPS = 50
-"""Every so many steps the workers compare notes (a loss that is not finite? stop?): the only wait within an epoch."""
 NO_STEP = 2**62
 
 
@@ -47,6 +52,10 @@ class Loop:
         self.steps_per_epoch = self.samples // spec.train.batch
         self.total_steps = self.steps_per_epoch * spec.train.epochs
         self.step = 0
+        self.saved = 0  # the step of the newest checkpoint
+        self.row: dict[str, Any] | None = None  # training columns, of an epoch that is not validated yet
+        self.lookout = Lookout(worker, lambda: self.recorder.asked if self.recorder else None)
+        setup.look = self._look
         self.counts: Counts = setup.task.train_counts(worker.device)
         self.losses = torch.zeros(self.steps_per_epoch, device=worker.device)
 
@@ -62,7 +71,8 @@ class Loop:
         setup.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"] and setup.scaler.is_enabled():  # empty where the run was not in fp16
             setup.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
+        self.step = self.saved = state["step"]
+        self.row = state.get("row")
         rank, world = setup.worker.rank, len(next(iter(state["counts"].values())))
         for name, tensor in self.counts.items():
             if world == setup.worker.world:
@@ -73,32 +83,49 @@ class Loop:
     def run(self) -> None:
         """Train from the current step to the last.
 
-        Raises NotFiniteError, SupersededError or StorageError, on all workers at the same step.
+        Raises NotFiniteError, SupersededError or StorageError, on all workers at the same step; StoppedError too, once
+        a checkpoint of that step is stored.
         """
-        while self.step < self.total_steps:
-            self._epoch(self.step // self.steps_per_epoch)
+        with self._keeping():
+            if self.row is not None:
+                self._validate(self.row)
+            while self.step < self.total_steps:
+                self._epoch(self.step // self.steps_per_epoch)
+
+    def last_evaluation(self) -> tuple[dict[str, Any], dict[str, Arrays]]:
+        """As in outputs.py, of the weights that `run` ended with. Raises StoppedError between batches."""
+        with self._keeping():
+            return last_evaluation(self.setup)
 
     def _epoch(self, epoch: int) -> None:
         """The rest of an epoch, from the current step on; then validation, a history row, and a checkpoint if due."""
         setup, spec = self.setup, self.setup.spec
         first = self.step % self.steps_per_epoch
         monitor, waited = EpochMonitor(setup.worker.device), setup.train.wait_seconds
-        self.train_epoch(epoch)
+        why = self.train_epoch(epoch)
         speed = monitor.finish((self.steps_per_epoch - first) * spec.train.batch, setup.train.wait_seconds - waited)
         rate = learning_rate(spec.train, self.step - 1, self.total_steps)
         row = {"epoch": epoch, "step": self.step, "lr": rate} | setup.task.train_row(setup.worker.sum(self.counts))
         for counts in self.counts.values():
             counts.zero_()
-        row |= setup.task.eval_row(setup.evaluator.metrics(setup.val)) | speed.to_row()
+        self.row = row | speed.to_row()
+        self._stop(why)
+        self._validate(self.row)
+
+    def _validate(self, row: dict[str, Any]) -> None:
+        """What follows the steps of an epoch. row: its training columns."""
+        setup, epoch = self.setup, row["epoch"]
+        row = row | setup.task.eval_row(setup.evaluator.metrics(setup.val))
+        self.row = None
         if self.recorder:
             self.recorder.row(row)
-        checkpoint = spec.train.checkpoint
+        checkpoint = setup.spec.train.checkpoint
         done = epoch + 1 if checkpoint.unit == "epochs" else self.step
         if self.step == self.total_steps or done % checkpoint.every == 0:
             self.checkpoint(epoch, setup.task.score(row))
 
-    def train_epoch(self, epoch: int) -> None:
-        """The steps that are left of an epoch, without what follows them."""
+    def train_epoch(self, epoch: int) -> str | None:
+        """The steps that are left of an epoch, without what follows them. Returns why to stop after the last."""
         setup, spec = self.setup, self.setup.spec
         first = self.step % self.steps_per_epoch
         order = epoch_order(len(setup.train), spec.data.copies, spec.train.seed, epoch)
@@ -108,7 +135,7 @@ class Loop:
             for batch in batches:
                 self.train_step(batch)
                 self._after_step(epoch)
-        self._compare_notes()
+        return self._compare_notes()
 
     def train_step(self, batch: Batch) -> None:
         """One optimiser step. Nothing in here waits for the device."""
@@ -137,23 +164,51 @@ class Loop:
         """Progress; the workers compare notes once in a while; a checkpoint if one is due within the epoch."""
         if self.recorder:
             self.recorder.step(epoch, self.step)
-        within = self.step % self.steps_per_epoch
+        if self.step % self.steps_per_epoch == 0:  # they compare notes after the epoch
+            return
         checkpoint = self.setup.spec.train.checkpoint
-        due = checkpoint.unit == "steps" and self.step % checkpoint.every == 0 and within != 0
-        if due or (within and within % SYNC_STEPS == 0):
-            self._compare_notes()
+        due = checkpoint.unit == "steps" and self.step % checkpoint.every == 0
+        is_time, why = self.lookout.due(), self.lookout.alone()
+        if due or is_time or why is not None:  # before any checkpoint: none is kept of broken weights
+            why = self._compare_notes()
+        self._stop(why)
         if due:
             self.checkpoint(epoch, None)
 
-    def _compare_notes(self) -> None:
-        """All workers stop at the same step, or none does: a loss was not finite, or a write of the main one failed."""
+    def _look(self) -> None:
+        """Between two batches of an evaluation."""
+        self._stop(self.lookout.between())
+
+    def _stop(self, why: str | None) -> None:
+        """Raises StoppedError where there is a reason to."""
+        if why is not None:
+            epoch = (self.step - 1) // max(self.steps_per_epoch, 1)
+            raise StoppedError(f"stopped at step {self.step} (epoch {epoch + 1}): {why}", why)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Around what may be stopped: leaves it with a checkpoint of the step, stored."""
+        try:
+            yield
+        except StoppedError as stopped:
+            if self.saved != self.step:
+                self.checkpoint((self.step - 1) // self.steps_per_epoch, None)
+            settle(self.setup.worker, self.recorder, stopped.reason)
+            raise
+
+    def _compare_notes(self) -> str | None:
+        """All workers stop at the same step, or none does: a loss was not finite, or a write of the main one failed.
+
+        Returns why to stop, where one was told to.
+        """
         worker = self.setup.worker
         done = self.step - (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch
         bad = (~torch.isfinite(self.losses[:done])).nonzero()[:1].flatten()
         first_bad = self.step - done + int(bad.item()) if len(bad) else NO_STEP
         failed = self.recorder is not None and self.recorder.error is not None
-        notes = worker.minimum(torch.tensor([first_bad, 0 if failed else 1], dtype=torch.int64, device=worker.device))
-        first_bad, healthy = (int(value) for value in notes.tolist())
+        notes = [first_bad, 0 if failed else 1, *self.lookout.notes()]
+        agreed = worker.minimum(torch.tensor(notes, dtype=torch.int64, device=worker.device)).tolist()
+        first_bad, healthy, interval, seen = (int(value) for value in agreed)
         if first_bad < NO_STEP:
             raise NotFiniteError(
                 f"the loss of step {first_bad + 1} (epoch {first_bad // self.steps_per_epoch + 1}) is not finite: "
@@ -165,10 +220,12 @@ class Loop:
                 if self.recorder and self.recorder.error
                 else SupersededError("stopped with the main worker")
             )
+        return self.lookout.take(interval, seen)
 
     def checkpoint(self, epoch: int, score: float | None) -> None:
         """Have the state written, in the background. All workers call it at the same step."""
         setup = self.setup
+        self.saved = self.step
         counts = setup.worker.gather(self.counts)
         if self.recorder:
             state = {
@@ -178,5 +235,6 @@ class Loop:
                 "step": self.step,
                 "seed": setup.spec.train.seed,
                 "counts": counts,
+                "row": self.row,
             }
             self.recorder.checkpoint(state, step=self.step, epoch=epoch, score=score)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
 import time
 import traceback
 import warnings
@@ -16,10 +18,11 @@ import torch
 from visionjobs.arrays import pack_fields, unpack_fields
 from visionjobs.boxes import Ints
 from visionjobs.cluster.sizes import Share
-from visionjobs.errors import VisionjobsError, error_from, first_line
-from visionjobs.runs import Attempt, now, read_progress
+from visionjobs.errors import StoppedError, StorageError, VisionjobsError, error_from, first_line
+from visionjobs.runs import Attempt, now, read_progress, stop_requested
 from visionjobs.training.box_parts import BoxPart, read_parts, write_part
 from visionjobs.training.predictor import Predictor, PredictWork
+from visionjobs.training.stop import POD, StopFile
 
 BLOCK_BATCHES = {"cpu": 1, "gpu": 8}
 """A piece of work is so many batches: what is done again where a prediction is interrupted."""
@@ -28,6 +31,12 @@ NO_CUDA = (
     "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, not the "
     "GPU; install onnxruntime-gpu, or give the weights as .pt"
 )
+
+STOPPED = "stopped"
+"""What a predictor answers where its pod was told to go: not an error of the block, which is left for later."""
+
+LOOK_SECONDS = 5.0
+"""How often the storage is asked whether the run is to stop."""
 
 RAY_ENDS_SECONDS = 3.0
 """After a predictor has died: if Ray itself was ended, it is known by then."""
@@ -41,6 +50,10 @@ class PredictorError(VisionjobsError):
         self.trace = trace
 
 
+class _PredictorStopped(Exception):  # noqa: N818 (no error: a predictor's pod was told to go)
+    """A predictor answered STOPPED."""
+
+
 class PredictingActor:
     """A Predictor in a process of Ray Data's. An error that a person can act on is returned, not raised: Ray would only
     wrap it, and try again."""
@@ -48,9 +61,12 @@ class PredictingActor:
     def __init__(self, work: PredictWork) -> None:
         self._work = work
         self._predictor: Predictor | None = None
+        self._told = StopFile()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One row a block: the part as bytes, or the error and its exit status as JSON."""
+        """One row a block: the part as bytes, or the error and its exit status as JSON, or STOPPED."""
+        if self._told.is_there():
+            return {"part": [b""], "error": [STOPPED]}
         try:
             if self._predictor is None:
                 torch.set_num_threads(self._work.threads)
@@ -71,7 +87,7 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
     """Predict what no attempt has predicted yet of `images` images; each piece is stored when it is done.
 
     Predictors that die are started again, `limits.worker_failures` times. Needs `ray.init` before. Raises
-    VisionjobsErrors.
+    VisionjobsErrors; StoppedError between two blocks, where it was asked to stop.
     """
     import ray
     from ray.exceptions import RayError
@@ -83,15 +99,21 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
     todo = np.setdiff1d(np.arange(images), done)
     progress = _Progress(attempt, images, len(done), work)
     progress.warn(damaged)
+    stop = _StopRequest(attempt)
     deaths = 0
     while len(todo):
         try:
+            stop.check(images - len(todo), images)
             for part in _stream(work, share, todo):
                 if work.use_gpu and str(part.device) == "cpu":
                     progress.warn([NO_CUDA])
                 write_part(attempt, work.sha256, part)
                 progress.add(part)
                 todo = np.setdiff1d(todo, part.done)
+                if len(todo):
+                    stop.check(images - len(todo), images)
+        except _PredictorStopped:
+            raise _stopped(images - len(todo), images, POD) from None
         except PredictorError as error:
             attempt.write("error.txt", error.trace)
             raise error_from(f"{error}; in full in {attempt.store.address}/error.txt", error.exit_status) from error
@@ -133,10 +155,37 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
             **resources,
         )
     for rows in found.iter_batches(batch_size=1, prefetch_batches=0):
+        if rows["error"][0] == STOPPED:
+            raise _PredictorStopped
         if rows["error"][0]:
             message, exit_status, trace = json.loads(rows["error"][0])
             raise PredictorError(message, trace) if trace else error_from(message, exit_status)
         yield unpack_fields(BoxPart, rows["part"][0], "a predictor's answer", "boxes")
+
+
+def _stopped(done: int, images: int, why: str) -> StoppedError:
+    return StoppedError(f"stopped after {done} of {images} images were predicted: {why}", why)
+
+
+class _StopRequest:
+    """Whether the run, the attempt or this pod is told to stop. The storage is asked once in a while."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt, self._told, self._asked = attempt, StopFile(), -math.inf
+
+    def check(self, done: int, images: int) -> None:
+        """Raises StoppedError where it is. done: images predicted and stored, of `images`."""
+        why = POD if self._told.is_there() else self._in_storage()
+        if why is not None:
+            raise _stopped(done, images, why)
+
+    def _in_storage(self) -> str | None:
+        if time.monotonic() - self._asked < LOOK_SECONDS:
+            return None
+        self._asked = time.monotonic()
+        with contextlib.suppress(StorageError):  # asked again later
+            return stop_requested(self._attempt.run.store) or stop_requested(self._attempt.store)
+        return None
 
 
 class _Progress:

@@ -2,7 +2,8 @@
 
 Training never waits for storage, except when a checkpoint is due while the one before is still being written
 (so memory holds one copy of the state, not many). A write that fails, or that is refused because a newer attempt
-holds the run, is kept in `error`; the loop looks at it together with the other workers and stops.
+holds the run, is kept in `error`; the loop looks at it together with the other workers and stops. The same thread
+looks whether someone asked the run or the attempt to stop.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from visionjobs.errors import StorageError, VisionjobsError
-from visionjobs.runs import Attempt, dump_rows, now, read_rows
+from visionjobs.runs import Attempt, dump_rows, now, read_rows, request_stop, stop_requested
 from visionjobs.training.checkpoint import save_checkpoint
 
 ROWS_SHOWN = 5
@@ -33,9 +34,10 @@ class Recorder:
     def __init__(self, attempt: Attempt, scratch: Path, plan: dict[str, Any], first_epoch: int) -> None:
         """plan: constant entries of progress.json (epochs, steps, gpus); rows from `first_epoch` on are rewritten."""
         self.error: VisionjobsError | None = None
+        self.asked: str | None = None  # why to stop, once someone asked for it
         self._attempt = attempt
         self._scratch = scratch
-        self._progress = dict(plan)
+        self._progress = dict(plan) | {"checkpoint_seconds": None}  # the slowest one's, until it was stored
         self._written: dict[str, Any] = {}
         self._rows = [row for row in read_rows(attempt.store) if row["epoch"] < first_epoch]
         self._interval = PROGRESS_SECONDS["s3" if attempt.store.address.startswith("s3://") else "folder"]
@@ -49,8 +51,8 @@ class Recorder:
         self._progress.update(epoch=epoch, step=step)
 
     def row(self, row: dict[str, Any]) -> None:
-        """Add an epoch's history row."""
-        self._rows = [*self._rows, row]
+        """Add an epoch's history row. Where the epoch had one (it was validated again) this one counts."""
+        self._rows = [*(known for known in self._rows if known["epoch"] < row["epoch"]), row]
         text = dump_rows(self._rows)
         self._progress["rows"] = self._rows[-ROWS_SHOWN:]
         self._tasks.put(lambda: self._attempt.write("metrics.jsonl", text))
@@ -61,16 +63,28 @@ class Recorder:
         copied = self._snapshot.take(state)
 
         def write() -> None:
+            started = time.monotonic()
             try:
                 self._snapshot.wait_until_copied()
                 save_checkpoint(self._attempt, copied, step=step, epoch=epoch, score=score, scratch=self._scratch)
+                seconds = round(time.monotonic() - started, 3)
+                self._progress["checkpoint_seconds"] = max(seconds, self._progress["checkpoint_seconds"] or 0.0)
             finally:
                 self._snapshot.release()
 
         self._tasks.put(write)
 
+    def stopping(self, why: str) -> None:
+        """Ask this attempt to stop, for workers of it that Ray might still start."""
+
+        def write() -> None:
+            self._attempt.check_not_superseded()
+            request_stop(self._attempt.store, why)
+
+        self._tasks.put(write)
+
     def close(self) -> None:
-        """Finish what was begun and stop the thread. Raises the first error that a write met."""
+        """Finish what was begun and stop the thread; again, it does nothing. Raises the first error of a write."""
         self._tasks.put(None)
         self._thread.join()
         if self.error is not None:
@@ -78,6 +92,7 @@ class Recorder:
 
     def _work(self) -> None:
         last = 0.0
+        self._guarded(self._look)  # at once: it may have been asked while its pods were starting
         while True:
             try:
                 task = self._tasks.get(timeout=self._interval)
@@ -89,6 +104,7 @@ class Recorder:
             self._guarded(task)
             if time.monotonic() - last >= self._interval:
                 self._guarded(self._write_progress)
+                self._guarded(self._look)
                 last = time.monotonic()
 
     def _guarded(self, task: Callable[[], None]) -> None:
@@ -102,6 +118,12 @@ class Recorder:
             self.error = error
         except Exception as error:  # noqa: BLE001 (this thread must not die silently: the loop raises it)
             self.error = VisionjobsError(f"{type(error).__name__} while writing to the run folder: {error}")
+
+    def _look(self) -> None:
+        """Whether someone asked to stop; a storage that does not answer just now is asked again later."""
+        for store in (self._attempt.run.store, self._attempt.store):
+            with contextlib.suppress(StorageError):
+                self.asked = self.asked or stop_requested(store)
 
     def _write_progress(self) -> None:
         """Only for whoever watches: a storage that does not answer just now does not end the training."""

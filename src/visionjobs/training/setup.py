@@ -23,14 +23,14 @@ from visionjobs.models.precision import autocast, resolve_precision
 from visionjobs.spec import JobSpec
 from visionjobs.tasks import make_task
 from visionjobs.tasks.base import Task
-from visionjobs.training.evaluation import Evaluator
+from visionjobs.training.evaluation import Evaluator, go_on
 from visionjobs.training.worker import Worker
 
 
 @dataclass
 class Setup:
     """One worker's things. `model` is the bare module, `forward` what a training step calls (see `connect`);
-    train_input: a batch -> inputs and targets; test: None where the dataset has no test split."""
+    train_input: a batch -> inputs and targets; test: None where the dataset has no test split; look: see Evaluator."""
 
     spec: JobSpec
     worker: Worker
@@ -45,6 +45,7 @@ class Setup:
     train_input: Callable[[Batch], tuple[Tensor, Tensor]]
     val_input: Callable[[Batch], Tensor]
     test: Split | None
+    look: Callable[[], None] = go_on
 
     @property
     def local_batch(self) -> int:
@@ -54,7 +55,8 @@ class Setup:
     @property
     def evaluator(self) -> Evaluator:
         """Evaluates the current weights."""
-        return Evaluator(self.worker, self.task, self.model, self.local_batch, self.val_input, self.autocast)
+        parts = (self.worker, self.task, self.model, self.local_batch, self.val_input, self.autocast)
+        return Evaluator(*parts, look=self.look)
 
     def measured_images(self) -> Images:
         """Those that the final weights are measured on (Manifest.measured_split). A test split is gone through once."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionjobs.cluster.local import Connection
-from visionjobs.errors import StorageError, VisionjobsError, error_from
-from visionjobs.runs import Attempt, Run, read_progress
+from visionjobs.errors import StoppedError, StorageError, VisionjobsError, error_from
+from visionjobs.runs import Attempt, Run, read_progress, request_stop
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes
 from visionjobs.tracking.mirror import Mirror
+from visionjobs.training.stop import POD, StopFile
 from visionjobs.training.worker_main import Outcome
 
 
@@ -31,6 +32,7 @@ class Watcher:
 def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher: Watcher, mirror: Mirror) -> Outcome:
     """Run `train` in a thread and show progress until it ends. Raises the error that the workers returned.
 
+    Where this pod, perhaps one without workers, is told to go, the attempt is asked to stop, and waited for.
     In a thread, because Ray's own SIGINT handler, which it installs in the main thread only, ends with status 0.
     """
     outcomes: list[Outcome] = []
@@ -47,17 +49,34 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
     interval = 2.0 if attempt.store.address.startswith("s3://") else 0.5
     deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
     progress = _Progress(attempt, watcher, mirror)
+    told, asked = StopFile(), False
     while thread.is_alive():
         thread.join(interval)
         progress.look()
+        if not asked and told.is_there():
+            asked = _ask_to_stop(attempt, watcher)
         if deadline is not None and time.monotonic() > deadline:
             raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
     if errors:
         raise errors[0]
     outcome = outcomes[0]
+    if outcome.error is not None and outcome.stopped is not None:
+        raise StoppedError(outcome.error, outcome.stopped)
     if outcome.error is not None:
         raise error_from(outcome.error, outcome.exit_status)
     return outcome
+
+
+def _ask_to_stop(attempt: Attempt, watcher: Watcher) -> bool:
+    """Whether the request was stored; where the storage does not answer it is tried again."""
+    try:
+        attempt.check_not_superseded()
+        request_stop(attempt.store, POD)
+    except StorageError as error:
+        watcher.warn(str(error))
+        return False
+    watcher.stage("stopping at the end of a step")
+    return True
 
 
 class _Progress:

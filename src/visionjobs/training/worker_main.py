@@ -12,17 +12,18 @@ import torch
 
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
-from visionjobs.errors import FinalError, VisionjobsError
+from visionjobs.errors import FinalError, StoppedError, VisionjobsError
 from visionjobs.jobfile import build_spec
 from visionjobs.models.weights import locate_weights
-from visionjobs.runs import Attempt, Run
+from visionjobs.runs import Attempt, Run, now
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.loop import Loop
-from visionjobs.training.outputs import last_evaluation, write_outputs
+from visionjobs.training.outputs import write_outputs
 from visionjobs.training.recorder import Recorder
 from visionjobs.training.setup import Setup, set_up
+from visionjobs.training.stop import running
 from visionjobs.training.worker import Worker
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class Outcome:
     """How the run ended, the same on every worker.
 
     When complete: step, and metrics of the final weights on the measured split; facts: for the record.
-    Else: the error and its exit status.
+    Else: the error and its exit status; stopped: why, where it was told to stop.
     """
 
     step: int = 0
@@ -55,6 +56,7 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     exit_status: int = 0
+    stopped: str | None = None
 
 
 @dataclass
@@ -81,10 +83,12 @@ def run_worker(config: dict[str, Any], do: Callable[[Work, Worker], Outcome]) ->
     work = Work(**config)
     torch.set_num_threads(work.threads)
     worker = Worker.current(work.use_gpu)
-    try:
-        return asdict(do(work, worker))
-    except VisionjobsError as error:
-        return asdict(Outcome(error=str(error), exit_status=error.exit_status))
+    with running(f"worker-{worker.rank}"):
+        try:
+            return asdict(do(work, worker))
+        except VisionjobsError as error:
+            stopped = error.reason if isinstance(error, StoppedError) else None
+            return asdict(Outcome(error=str(error), exit_status=error.exit_status, stopped=stopped))
 
 
 def _work(work: Work, worker: Worker) -> Outcome:
@@ -139,7 +143,7 @@ def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
     loop.recorder = start_recorder(work, worker, prepared.attempt, loop.setup.spec, start)
     with training(worker, loop.recorder):
         loop.run()
-        metrics, groups = last_evaluation(loop.setup)
+        metrics, groups = loop.last_evaluation()
     if worker.is_main:
         write_outputs(prepared.attempt, groups)
     return Outcome(step=loop.step, metrics=metrics, facts=facts)
@@ -173,6 +177,7 @@ def start_recorder(work: Work, worker: Worker, attempt: Attempt, spec: JobSpec, 
         "step": start.step,
         "epoch": epoch,
         "resumed_from_step": start.step or None,
+        "began": now(),  # with the step it tells the speed, without the time that starting took
         "warnings": start.warnings,
         "facts": start.facts,
     }
