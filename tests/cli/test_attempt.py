@@ -129,3 +129,19 @@ def test_a_key_that_may_not_change(run: Run) -> None:
     result = attempt(ID, "--set", "train.lr=1")
     assert status(result) == 2
     assert "train.lr" in str(result.exception)
+
+
+def test_who_continues_a_cancelled_run_here_takes_the_request_back(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its workers would stop again at their first step."""
+    request_stop(run.store, "it was cancelled")
+    seen = []
+
+    def train(settings: object, root: object, spec: object, existing: Run, *rest: object) -> Run:
+        seen.append(stop_requested(existing.store))
+        return existing
+
+    monkeypatch.setattr("visionjobs.training.driver.train_run", train)
+    assert CliRunner().invoke(app, ["run", "tiny", "--run", ID]).exit_code == 0
+    assert seen == [None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -234,7 +235,7 @@ class TestPreStop:
 
     def test_it_waits_for_what_runs(self, start, tmp_path: Path) -> None:
         for name in ("running-rank0", "running-driver"):
-            (tmp_path / name).touch()
+            (tmp_path / name).write_text(f"{os.getpid()}\n")
         hook = start("60")
         time.sleep(1.5)
         assert hook.poll() is None
@@ -245,8 +246,28 @@ class TestPreStop:
         (tmp_path / "running-driver").unlink()
         assert hook.wait(5) == 0
 
-    def test_it_waits_no_longer_than_the_grace_period_allows(self, start, tmp_path: Path) -> None:
+    def test_it_does_not_wait_for_what_was_killed(self, start, tmp_path: Path) -> None:
+        """Which could not take its file away."""
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        (tmp_path / "running-driver").write_text(f"{gone.pid}\n")
         (tmp_path / "running-rank0").touch()
+        hook = start("60")
+        assert hook.wait(5) == 0
+        assert hook.stdout.read() == b""
+
+    def test_of_several_one_that_lives_is_enough(self, start, tmp_path: Path) -> None:
+        (tmp_path / "running-driver").touch()
+        (tmp_path / "running-rank0").write_text(f"{os.getpid()}\n")
+        (tmp_path / "running-rank1").touch()
+        hook = start("60")
+        time.sleep(1.5)
+        assert hook.poll() is None
+        (tmp_path / "running-rank0").unlink()
+        assert hook.wait(5) == 0
+
+    def test_it_waits_no_longer_than_the_grace_period_allows(self, start, tmp_path: Path) -> None:
+        (tmp_path / "running-rank0").write_text(f"{os.getpid()}\n")
         began = time.monotonic()
         assert start("1").wait(10) == 0
         assert time.monotonic() - began < 5

@@ -12,7 +12,7 @@ from visionjobs.cli.console import err, out, print_error, print_warning, stage_p
 from visionjobs.cli.run_view import RunView
 from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
-from visionjobs.runs import Run, open_run
+from visionjobs.runs import STOP, Run, open_run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences, is_changeable
 from visionjobs.storage import Store, open_store
@@ -137,6 +137,8 @@ def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None,
 
     with RunView(err) as view:
         try:
+            if existing:
+                existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
             pinned = spec if existing else pin_inputs(root, spec, settings.cache)
             return train_run(settings, root, pinned, existing, view.watcher(), notes)
         except KeyboardInterrupt:
