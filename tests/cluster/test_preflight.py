@@ -96,7 +96,10 @@ def test_what_else_must_be_there() -> None:
     empty: Any = SmallCluster()
     told(check_namespace(empty), False, "no namespace visionjobs", "make cluster-install")
     told(check_service_account(empty, "visionjobs"), False, "make cluster-install")
-    told(check_priority(empty, "visionjobs-high"), False, "VISIONJOBS_PRIORITY")
+    told(check_priority(empty, "visionjobs-high", queued=False), False, "no PriorityClass", "VISIONJOBS_PRIORITY")
+    without: Any = SmallCluster({"PriorityClass": [named("visionjobs-high")]})
+    assert check_priority(without, "visionjobs-high", queued=False).ok
+    told(check_priority(without, "visionjobs-high", queued=True), False, 'no WorkloadPriorityClass "visionjobs-high"')
     going: Any = SmallCluster({"Namespace": [named("visionjobs", status={"phase": "Terminating"})]})
     told(check_namespace(going), False, "being deleted")
 

@@ -49,6 +49,11 @@ def check_inputs(root: Store, spec: JobSpec, cache: Path, run: Run | None = None
         return _stored_weights(root, pinned[-1])
 
     checks = [look("dataset", dataset)]
+    if spec.train.compile:
+        checks.append(
+            Check("compile", None, "train.compile needs a compiler in the image, and ours has none",
+                  "an image that has one: make image BASE=python:3.11-bookworm (README, The image)")
+        )  # fmt: skip
     if manifests:  # pinning needs it
         checks.append(look("weights", weights))
     return Inputs(pinned[-1], manifests[0] if manifests else None, checks)

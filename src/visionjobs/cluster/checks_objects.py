@@ -154,13 +154,14 @@ def _older_kueue(cluster: Cluster, queue: str, hint: str) -> Check:
                  "only, and v1beta2 is asked for", "upgrade Kueue to 0.19")  # fmt: skip
 
 
-def check_priority(cluster: Cluster, name: str) -> Check:
-    """The PriorityClass there: no pod is made without."""
+def check_priority(cluster: Cluster, name: str, *, queued: bool) -> Check:
+    """The PriorityClass there: no pod is made without; and for a queue Kueue's class of the same name."""
 
     def find() -> Check | str:
-        if cluster.get("PriorityClass", name) is None:
-            return Check("priority", False, f'there is no PriorityClass "{name}"', f"{INSTALL}, or set "
-                         "VISIONJOBS_PRIORITY to visionjobs-high, -normal or -low")  # fmt: skip
+        for kind in ("PriorityClass", "WorkloadPriorityClass") if queued else ("PriorityClass",):
+            if cluster.get(kind, name) is None:
+                return Check("priority", False, f'there is no {kind} "{name}"', f"{INSTALL}, or set "
+                             "VISIONJOBS_PRIORITY to visionjobs-high, -normal or -low")  # fmt: skip
         return name
 
     return look("priority", find)

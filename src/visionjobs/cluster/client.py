@@ -58,6 +58,7 @@ KINDS = {
     "RayJob": Kind("ray.io/v1", "rayjobs"),
     "LocalQueue": Kind("kueue.x-k8s.io/v1beta2", "localqueues"),
     "Workload": Kind("kueue.x-k8s.io/v1beta2", "workloads"),
+    "WorkloadPriorityClass": Kind("kueue.x-k8s.io/v1beta2", "workloadpriorityclasses", False),
 }
 """Every kind that is read or written here."""
 

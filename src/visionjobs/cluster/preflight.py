@@ -61,7 +61,7 @@ def cluster_checks(
     if settings.queue:
         checks.append(check_queue(cluster, settings.queue))
     if settings.priority:
-        checks.append(check_priority(cluster, settings.priority))
+        checks.append(check_priority(cluster, settings.priority, queued=settings.queue is not None))
     return checks
 
 
