@@ -144,6 +144,7 @@ def test_all_of_a_cluster_in_order() -> None:
         "Namespace": [named("visionjobs")], "RayJob": [], "CustomResourceDefinition": [RAYJOBS],
         "Secret": [named("visionjobs", data={"A": "x"})], "ServiceAccount": [named("visionjobs")],
         "LocalQueue": [queue("gpus")], "PriorityClass": [named("visionjobs-high")],
+        "WorkloadPriorityClass": [named("visionjobs-high")],
     })  # fmt: skip
     checks = cluster_checks(cluster, settings, "rayjob", ("A",))
     assert not failures(checks)
