@@ -127,9 +127,13 @@ def _gpu_hours(
         return None
     seconds = 0.0
     for claim in attempts:
-        updated = (progresses[claim.number] or {}).get("updated", claim.started)
-        seconds += (_time(updated) - _time(claim.started)).total_seconds() * claim.info.get("gpus", 0)
+        seconds += attempt_seconds(claim, progresses[claim.number]) * claim.info.get("gpus", 0)
     return round(seconds / 3600, 4)
+
+
+def attempt_seconds(claim: Claim, progress: Mapping[str, Any] | None) -> float:
+    """How long an attempt has run: from its claim to its last progress, 0 before any."""
+    return (_time((progress or {}).get("updated", claim.started)) - _time(claim.started)).total_seconds()
 
 
 def _time(text: str) -> datetime:

@@ -6,7 +6,7 @@ import queue
 import threading
 
 from visionjobs.cli.console import print_warning
-from visionjobs.cluster.client import Cluster, connect, kubeconfig
+from visionjobs.cluster.client import Cluster, connect, has_cluster
 from visionjobs.cluster.state import JobState, list_jobs
 from visionjobs.errors import ClusterError, VisionjobsError
 from visionjobs.settings import ClusterSettings
@@ -17,7 +17,7 @@ SECONDS = 3.0
 
 def connected() -> Cluster | None:
     """The kubeconfig's cluster; None without one and, with a warning, where it names none that can be used."""
-    if kubeconfig() is None:
+    if not has_cluster():
         return None
     try:
         return connect(ClusterSettings.from_env())

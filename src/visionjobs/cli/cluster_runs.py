@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,13 +29,6 @@ class Found:
     storage_trouble: VisionjobsError | None
 
 
-def has_cluster() -> bool:
-    """Whether there is a kubeconfig, or this is a pod."""
-    from visionjobs.cluster.client import kubeconfig
-
-    return kubeconfig() is not None or "KUBERNETES_SERVICE_HOST" in os.environ
-
-
 def look_up(name: str) -> Found:
     """Ask the cluster and the storage. Raises what is the matter where neither knows it."""
     cluster, job, cluster_trouble = _ask_cluster(name)
@@ -50,7 +42,7 @@ def look_up(name: str) -> Found:
 
 
 def _ask_cluster(name: str) -> tuple[Cluster | None, JobState | None, VisionjobsError | None]:
-    from visionjobs.cluster.client import connect
+    from visionjobs.cluster.client import connect, has_cluster
     from visionjobs.cluster.state import find_job
 
     if not has_cluster():

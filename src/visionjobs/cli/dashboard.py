@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visionjobs.cli.cluster_runs import Found, has_cluster, look_up, ray_job
+from visionjobs.cli.cluster_runs import Found, look_up, ray_job
 from visionjobs.cli.console import err, out, print_warning
 from visionjobs.cli.ray import say_where
 from visionjobs.errors import ClusterError, UserError, VisionjobsError
@@ -71,7 +71,7 @@ def _on_cluster(found: Found) -> tuple[Cluster, JobState]:
 
 def _only_job() -> tuple[Cluster, JobState]:
     """The one job on the cluster that has not ended. Raises UserError where there is none or more."""
-    from visionjobs.cluster.client import connect
+    from visionjobs.cluster.client import connect, has_cluster
     from visionjobs.cluster.state import list_jobs
 
     if not has_cluster():

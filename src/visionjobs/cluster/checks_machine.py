@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from visionjobs.cluster.check import Check, look
-from visionjobs.cluster.client import kubeconfig
+from visionjobs.cluster.client import has_cluster, kubeconfig
 from visionjobs.errors import UserError, first_line
 from visionjobs.settings import Settings
 
@@ -126,6 +126,6 @@ def check_wandb() -> Check:
 
 def check_kubeconfig() -> Check:
     """Whether a cluster is named at all."""
-    if kubeconfig() or "KUBERNETES_SERVICE_HOST" in os.environ:
+    if has_cluster():
         return Check("kubeconfig", True, kubeconfig() or "that of the pod this runs in")
     return Check("kubeconfig", None, "there is none: what concerns a cluster is left out", "set KUBECONFIG to submit")

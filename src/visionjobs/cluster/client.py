@@ -27,6 +27,9 @@ Object = dict[str, Any]
 MANAGER = "visionjobs"
 """The field manager of server-side apply."""
 
+IN_POD = "KUBERNETES_SERVICE_HOST"
+"""A variable that Kubernetes sets in every pod."""
+
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 FOLLOW_SECONDS = 60.0
@@ -206,6 +209,11 @@ def kubeconfig() -> str | None:
     return named or (str(default) if default.is_file() else None)
 
 
+def has_cluster() -> bool:
+    """Whether there is a kubeconfig, or this is a pod."""
+    return kubeconfig() is not None or IN_POD in os.environ
+
+
 def connect(settings: ClusterSettings) -> Cluster:
     """The cluster of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod that this runs in. No access yet.
 
@@ -218,7 +226,7 @@ def connect(settings: ClusterSettings) -> Cluster:
     configuration = kubernetes.client.Configuration()
     configuration.retries = False  # ours tell at once what is wrong
     try:
-        if kubeconfig() is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+        if kubeconfig() is None and IN_POD in os.environ:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
         else:
             kubernetes.config.load_kube_config(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from visionjobs.cluster.client import Cluster
+from visionjobs.cluster.outcome import STATUSES
 from visionjobs.cluster.state import JobState, find_job
 from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
 from visionjobs.run_progress import RunProgress, follow_run
@@ -71,7 +72,7 @@ class RunStatus:
     @property
     def exit_status(self) -> int:
         """Of who waited for its end: 0 complete, 3 failed for good, 1 not complete."""
-        return {"complete": 0, "failed": 3}.get(self.state, 1)
+        return STATUSES.get(self.state, 1)
 
     @property
     def backend(self) -> str:

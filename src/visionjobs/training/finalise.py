@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from visionjobs.models.yolo import weights_file
 from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
+from visionjobs.run_progress import attempt_seconds
 from visionjobs.runs import OUTPUTS, Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
@@ -119,7 +119,7 @@ def account(run: Run, more_warnings: Sequence[str]) -> dict[str, Any]:
         if claim.kind != "attempt":
             continue
         progress = read_progress(run.store.at("attempts", f"{claim.number:04}")) or {}
-        seconds = _seconds(claim.started, progress.get("updated", claim.started))
+        seconds = attempt_seconds(claim, progress)
         checkpoint_seconds = max(checkpoint_seconds, progress.get("checkpoint_seconds") or 0.0)
         gpu_seconds += seconds * claim.info.get("gpus", 0)
         keep = ("step", "resumed_from_step", "facts")
@@ -135,10 +135,6 @@ def account(run: Run, more_warnings: Sequence[str]) -> dict[str, Any]:
         "checkpoint_seconds": round(checkpoint_seconds, 2) or None,  # the slowest: for the next one's grace period
         "warnings": list(dict.fromkeys(warnings)),
     }
-
-
-def _seconds(start: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def _write_weights(final: Attempt, spec: JobSpec, checkpoint: tuple[CheckpointInfo, bytes]) -> dict[str, Any]:
