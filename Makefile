@@ -51,36 +51,17 @@ format: $(INSTALLED)  ## let ruff put the code into form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-run: need-JOB $(INSTALLED)  ## train: JOB=resnet, and if wanted SAMPLE=1, RUN=id to continue, SET="train.epochs=3 data.size=[64,64]"
-	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
-
-ray-up: $(INSTALLED)  ## start a local Ray that stays up, with its dashboard
-	@$(BIN)/visionjobs ray-up
-
-ray-down: $(INSTALLED)  ## stop it
-	@$(BIN)/visionjobs ray-down
-
-dashboard: $(INSTALLED)  ## print its dashboard's address; of a job on the cluster, RUN=id, keep a port-forward open, PORT=
-	@$(BIN)/visionjobs dashboard $(if $(RUN),'$(RUN)') $(if $(PORT),--port '$(PORT)')
-
-logs: need-RUN $(INSTALLED)  ## follow what a job prints: RUN=id; of one ATTEMPT=2 of it, of POD=name, ALL=1 of all pods
-	@$(BIN)/visionjobs logs '$(RUN)' $(if $(ATTEMPT),--attempt '$(ATTEMPT)',--follow) $(if $(POD),--pod '$(POD)') \
-	  $(if $(ALL),--all)
-
-cancel: need-RUN $(INSTALLED)  ## end a job with a checkpoint, so that it can be continued: RUN=id, NOW=1 without waiting for one
-	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
-
 data: need-SOURCE $(INSTALLED)  ## import a dataset: SOURCE=folder, archive or s3://..., and if wanted NAME=, LAYOUT=camvid
 	@$(BIN)/visionjobs data import '$(LAYOUT)' '$(SOURCE)' $(if $(NAME),--name '$(NAME)')
 
-runs: $(INSTALLED)  ## list the runs in storage
-	@$(BIN)/visionjobs runs
-
-status: $(INSTALLED)  ## where runs are, how far, and what they wait for; of one RUN=id, WATCH=1 until it ends
-	@$(BIN)/visionjobs status $(if $(RUN),'$(RUN)') $(if $(WATCH),--watch)
-
 describe: need-JOB $(INSTALLED)  ## show a job with all its defaults and what its model costs: JOB=resnet
 	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
+
+run: need-JOB $(INSTALLED)  ## train: JOB=resnet, and if wanted SAMPLE=1, RUN=id to continue, SET="train.epochs=3 data.size=[64,64]"
+	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
+
+runs: $(INSTALLED)  ## list the runs in storage
+	@$(BIN)/visionjobs runs
 
 report: need-RUN $(INSTALLED)  ## build a run's report again, from its folder alone: RUN=id
 	@$(BIN)/visionjobs report '$(RUN)'
@@ -100,8 +81,44 @@ predict: need-RUN need-IMAGES $(INSTALLED)  ## label images with a finished run:
 export: need-RUN $(INSTALLED)  ## write a finished run's model as FORMAT=onnx (if not given) or torchscript: RUN=id
 	@$(BIN)/visionjobs export '$(RUN)' --format '$(or $(FORMAT),onnx)'
 
-bench: $(INSTALLED)  ## measure side by side, about 45 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
-	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
+ray-up: $(INSTALLED)  ## start a local Ray that stays up, with its dashboard
+	@$(BIN)/visionjobs ray-up
+
+ray-down: $(INSTALLED)  ## stop it
+	@$(BIN)/visionjobs ray-down
+
+dashboard: $(INSTALLED)  ## print its dashboard's address; of a job on the cluster, RUN=id, keep a port-forward open, PORT=
+	@$(BIN)/visionjobs dashboard $(if $(RUN),'$(RUN)') $(if $(PORT),--port '$(PORT)')
+
+doctor: $(INSTALLED)  ## look at this machine, the storage and the cluster, and say what to do; JOB=deeplab: at what it needs too
+	@$(BIN)/visionjobs doctor $(if $(JOB),'$(JOB)') $(foreach item,$(SET),--set '$(item)')
+
+submit: need-JOB $(INSTALLED)  ## train on a cluster: JOB=deeplab, and if wanted RUN=id to continue, SAMPLE=1, SET=, BACKEND=job, WAIT=1, DRY_RUN=1
+	@$(BIN)/visionjobs submit '$(JOB)' $(if $(RUN),--run '$(RUN)') $(if $(SAMPLE),--sample) \
+	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) \
+	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
+
+status: $(INSTALLED)  ## where runs are, how far, and what they wait for; of one RUN=id, WATCH=1 until it ends
+	@$(BIN)/visionjobs status $(if $(RUN),'$(RUN)') $(if $(WATCH),--watch)
+
+logs: need-RUN $(INSTALLED)  ## follow what a job prints: RUN=id; of one ATTEMPT=2 of it, of POD=name, ALL=1 of all pods
+	@$(BIN)/visionjobs logs '$(RUN)' $(if $(ATTEMPT),--attempt '$(ATTEMPT)',--follow) $(if $(POD),--pod '$(POD)') \
+	  $(if $(ALL),--all)
+
+cancel: need-RUN $(INSTALLED)  ## end a job with a checkpoint, so that it can be continued: RUN=id, NOW=1 without waiting for one
+	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
+
+render: need-JOB $(INSTALLED)  ## print a job's manifests for a cluster: JOB=deeplab, and if wanted BACKEND=job, SAMPLE=1, SET=
+	@$(BIN)/visionjobs render '$(JOB)' $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
+	  $(foreach item,$(SET),--set '$(item)')
+
+manifests: $(INSTALLED)  ## write every job's YAML for kubectl apply or GitOps: OUT=manifests, and if wanted BACKEND=job, SUFFIX=2
+	@$(BIN)/visionjobs manifests $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
+	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
+
+cluster-install: need-cluster  ## once per cluster, as its administrator: k8s/cluster, or OVERLAY=one-gpu, multi-gpu or kueue
+	@echo "Into the cluster of the context $$(kubectl config current-context):" >&2
+	@kubectl apply -k k8s/cluster$(if $(OVERLAY),/overlays/$(OVERLAY))
 
 image: need-ENGINE  ## build the container image; README tells of ENGINE=docker, IMAGE=, VARIANT=cpu, BASE=, BUILD_ARGS=
 	@$(ENGINE) build --file docker/Dockerfile --tag '$(or $(IMAGE),$(IMAGE_HERE))' \
@@ -118,25 +135,8 @@ push: need-ENGINE need-IMAGE  ## push the image: IMAGE=REGISTRY/visionjobs:TAG, 
 test-image: $(INSTALLED)  ## build the image, or take IMAGE=, and run the sample ConvNet job in it, with podman
 	@$(BIN)/python docker/test_image.py '$(or $(IMAGE),$(IMAGE_HERE))' $(if $(IMAGE),,--build) --engine '$(ENGINE)'
 
-cluster-install: need-cluster  ## once per cluster, as its administrator: k8s/cluster, or OVERLAY=one-gpu, multi-gpu or kueue
-	@echo "Into the cluster of the context $$(kubectl config current-context):" >&2
-	@kubectl apply -k k8s/cluster$(if $(OVERLAY),/overlays/$(OVERLAY))
-
-submit: need-JOB $(INSTALLED)  ## train on a cluster: JOB=deeplab, and if wanted RUN=id to continue, SAMPLE=1, SET=, BACKEND=job, WAIT=1, DRY_RUN=1
-	@$(BIN)/visionjobs submit '$(JOB)' $(if $(RUN),--run '$(RUN)') $(if $(SAMPLE),--sample) \
-	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) \
-	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
-
-doctor: $(INSTALLED)  ## look at this machine, the storage and the cluster, and say what to do; JOB=deeplab: at what it needs too
-	@$(BIN)/visionjobs doctor $(if $(JOB),'$(JOB)') $(foreach item,$(SET),--set '$(item)')
-
-render: need-JOB $(INSTALLED)  ## print a job's manifests for a cluster: JOB=deeplab, and if wanted BACKEND=job, SAMPLE=1, SET=
-	@$(BIN)/visionjobs render '$(JOB)' $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
-	  $(foreach item,$(SET),--set '$(item)')
-
-manifests: $(INSTALLED)  ## write every job's YAML for kubectl apply or GitOps: OUT=manifests, and if wanted BACKEND=job, SUFFIX=2
-	@$(BIN)/visionjobs manifests $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
-	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
+bench: $(INSTALLED)  ## measure side by side, about 45 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
 clean:  ## delete caches and build outputs; .venv and the storage folder stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
