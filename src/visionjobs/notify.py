@@ -24,8 +24,11 @@ SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-def notify(run: Run) -> None:
-    """Tell how `run` stands, as its record says. Without an address nothing happens; a failure costs a warning."""
+def notify(run: Run, reason: str | None = None) -> None:
+    """Tell how `run` stands, as its record says, or that it is not begun for `reason`.
+
+    Without an address nothing happens; a failure costs a warning.
+    """
     url = os.environ.get(NOTIFY_URL)
     if not url:
         return
@@ -33,7 +36,7 @@ def notify(run: Run) -> None:
         log.warning("%s is no http address: the run's end is told to nobody", NOTIFY_URL)
         return
     try:
-        body = json.dumps(message(run)).encode()
+        body = json.dumps(message(run, reason)).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 (http only)
         with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
             log.debug("the end of run %s was told", run.id)
@@ -42,10 +45,12 @@ def notify(run: Run) -> None:
         log.warning("the notification of the run's end was not delivered (%s)", reason)
 
 
-def message(run: Run) -> dict[str, Any]:
-    """What is told of a run."""
+def message(run: Run, reason: str | None = None) -> dict[str, Any]:
+    """What is told of a run. reason: why it is not begun."""
     record, metrics = run.record(), (run.metrics() or {}).get("metrics") or {}
     state, told = record.get("state", "not started"), record.get("message")
+    if reason is not None:
+        state, told = "is not trained", f"because {reason}"
     numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
     if state == "complete":
         told = ", ".join(f"{key} {value:.4g}" for key, value in list(numbers.items())[:4])
@@ -54,7 +59,7 @@ def message(run: Run) -> dict[str, Any]:
         "run": run.id,
         "job": record.get("job"),
         "state": state,
-        "message": record.get("message"),
+        "message": record.get("message") if reason is None else reason,
         "metrics": numbers,
         "report": f"{run.store.address}/report/report.html" if state == "complete" else None,
     }

@@ -9,10 +9,21 @@ from tiny import draw_tiny
 from typer.testing import CliRunner, Result
 
 from visionjobs.cli.app import app
+from visionjobs.cli.attempt import _told_to_end
+from visionjobs.cluster.local import Connection, Resources
 from visionjobs.data.wildlife import import_wildlife
+from visionjobs.errors import (
+    FinalError,
+    MissingObjectError,
+    StorageError,
+    SupersededError,
+    UserError,
+    VisionjobsError,
+)
 from visionjobs.jobfile import parse_job
 from visionjobs.runs import Run, create_run, open_run, request_stop, stop_requested
 from visionjobs.storage import Store, open_store
+from visionjobs.training.watch import Watcher
 
 ID = "tiny-20261128-120000-abcd"
 JOB = (
@@ -69,7 +80,7 @@ def test_a_run_that_failed_for_good_ends_with_3_at_once(run: Run) -> None:
 def test_a_run_that_was_told_to_stop_is_not_begun_again(run: Run) -> None:
     request_stop(run.store, "it was cancelled")
     result = attempt(ID)
-    assert status(result) == 1
+    assert status(result) == 2, "no retry of a Job follows (podFailurePolicy)"
     assert f"because it was cancelled. Put it right, and continue with: visionjobs submit tiny --run {ID}" in str(
         result.exception
     )
@@ -82,7 +93,7 @@ def test_a_mistake_is_found_once(run: Run) -> None:
     assert status(first) == 2
     assert "dataset" in (stop_requested(run.store) or "")
     second = attempt(ID)
-    assert status(second) == 1
+    assert status(second) == 2
     assert str(first.exception) in str(second.exception)
 
 
@@ -102,7 +113,7 @@ def test_a_mistake_in_the_manifests_job_is_found_once(root: Store, monkeypatch: 
     monkeypatch.setenv("VISIONJOBS_SPEC", JOB)
     assert status(attempt(ID)) == 2
     second = attempt(ID)
-    assert status(second) == 1
+    assert status(second) == 2
     assert "delete" in str(second.exception)
     assert not root.exists(f"runs/{ID}/spec.yaml")
 
@@ -145,3 +156,154 @@ def test_who_continues_a_cancelled_run_here_takes_the_request_back(
     monkeypatch.setattr("visionjobs.training.driver.train_run", train)
     assert CliRunner().invoke(app, ["run", "tiny", "--run", ID]).exit_code == 0
     assert seen == [None]
+
+
+class Train:
+    """Stands for `train_run` up to where it matters here: it claims an attempt, tells it, and ends with `error`."""
+
+    def __init__(self, error: BaseException | None, record: dict[str, object]) -> None:
+        self.error, self.record = error, record
+
+    def __call__(self, settings: object, root: object, spec: object, run: Run, watcher: Watcher, **_: object) -> Run:
+        attempt = run.claim("attempt", {"gpus": 0})
+        watcher.started(attempt, Connection(True, "http://127.0.0.1:8265", Resources(2, 0)))
+        attempt.update_record(**self.record)
+        if self.error is not None:
+            raise self.error
+        return run
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts of what was notified."""
+    texts: list[str] = []
+    monkeypatch.setattr(
+        "visionjobs.notify.notify", lambda run, reason=None: texts.append(reason or run.record()["state"])
+    )
+    return texts
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, **record: object) -> None:
+    monkeypatch.setattr("visionjobs.training.driver.train_run", Train(error, record))
+
+
+def test_a_failure_is_notified_once_and_not_by_the_retries(
+    run: Run, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends(monkeypatch, FinalError("not finite"), state="failed")
+    assert status(attempt(ID)) == 3
+    monkeypatch.undo()
+    monkeypatch.setenv("VISIONJOBS_STORAGE", run.store.address.removesuffix(f"/runs/{ID}"))
+    monkeypatch.setattr("visionjobs.notify.notify", lambda *_: told.append("again"))
+    assert status(attempt(ID)) == 3
+    assert told == ["failed"]
+
+
+def test_an_interruption_is_notified_when_no_attempt_is_left(
+    run: Run, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends(monkeypatch, VisionjobsError("the workers died"), state="interrupted")
+    for _ in range(run.spec().limits.attempts):
+        assert told == []
+        assert status(attempt(ID)) == 1
+    assert told == ["interrupted"]
+
+
+def test_on_a_ray_that_was_there_every_end_is_the_last(
+    run: Run, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISIONJOBS_BACKEND", "ray")
+    ends(monkeypatch, VisionjobsError("the workers died"), state="interrupted")
+    assert status(attempt(ID)) == 1
+    assert told == ["interrupted"]
+
+
+def test_a_mistake_is_notified_with_its_reason(root: Store, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONJOBS_SPEC", JOB)
+    for _ in range(3):
+        assert status(attempt(ID)) == 2
+    (reason,) = told
+    assert "dataset" in reason
+
+
+def test_a_mistake_in_a_set_is_found_once(run: Run, told: list[str]) -> None:
+    assert "train.lr" in str(attempt(ID, "--set", "train.lr=1").exception)
+    assert "of a mistake" in str(attempt(ID, "--set", "train.lr=1").exception)
+    assert len(told) == 1
+
+
+def test_a_superseded_attempt_stops_and_tells_nobody_else(
+    run: Run, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it missed was thinned out by the newer one, which goes on."""
+
+    class Superseded(Train):
+        def __call__(self, *args: object, **options: object) -> Run:
+            try:
+                return super().__call__(*args, **options)
+            finally:
+                run.claim("attempt", {})
+
+    for error in (UserError("there is no such object"), MissingObjectError("gone"), SupersededError("superseded")):
+        monkeypatch.setattr("visionjobs.training.driver.train_run", Superseded(error, {"state": "running"}))
+        assert attempt(ID).exception is error
+    assert stop_requested(run.store) is None
+    assert told == []
+
+
+def test_a_second_pod_that_fails_to_begin_does_not_stop_the_first(run: Run, told: list[str]) -> None:
+    run.claim("attempt", {}).update_record(state="running")
+    assert status(attempt(ID)) == 2, "its dataset is not there"
+    assert stop_requested(run.store) is None
+
+
+def test_a_storage_that_breaks_at_the_end_does_not_hide_the_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a failure for good (3) would be tried again (4)."""
+    ends(monkeypatch, FinalError("not finite"), state="failed")
+
+    def away(*_: object) -> None:
+        raise StorageError("away")
+
+    monkeypatch.setattr("visionjobs.cli.attempt._is_over", away)
+    assert status(attempt(ID)) == 3
+    ends(monkeypatch, UserError("a mistake"), state="running")
+    monkeypatch.setattr("visionjobs.cli.attempt.request_stop", away)
+    assert status(attempt(ID)) == 2
+
+
+def test_a_pod_that_was_told_to_go_begins_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pod").mkdir()
+    (tmp_path / "pod" / "stop").touch()
+    monkeypatch.setenv("VISIONJOBS_STOP_DIR", str(tmp_path / "pod"))
+    result = attempt(ID)
+    assert status(result) == 1
+    assert "told to go" in str(result.exception)
+    assert run.claims() == []
+
+
+def test_sigterm_asks_once_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONJOBS_STOP_DIR", str(tmp_path))
+    _told_to_end(15, None)
+    assert (tmp_path / "stop").exists()
+    with pytest.raises(KeyboardInterrupt):
+        _told_to_end(15, None)
+    monkeypatch.delenv("VISIONJOBS_STOP_DIR")
+    with pytest.raises(KeyboardInterrupt):
+        _told_to_end(15, None)
+
+
+def test_a_pod_waits_for_a_storage_that_is_away_for_a_while(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.claim("attempt", {}).update_record(state="complete", epochs=2)
+    answers = [StorageError("away"), StorageError("away")]
+
+    def ask(store: Store) -> str | None:
+        if answers:
+            raise answers.pop()
+        return None
+
+    monkeypatch.setattr("visionjobs.cli.attempt.stop_requested", ask)
+    monkeypatch.setattr("visionjobs.cli.attempt.time.sleep", lambda _: None)
+    assert attempt(ID).exit_code == 0
+    answers += [StorageError("away")] * 2
+    monkeypatch.setattr("visionjobs.cli.attempt.PATIENCE_SECONDS", -1.0)
+    assert status(attempt(ID)) == 4

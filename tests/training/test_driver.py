@@ -127,7 +127,9 @@ def test_pruned_run_is_not_trained_from_nothing(root: Store) -> None:
         check_may_start(attempt.run, tiny_spec("train.epochs=5"))
 
 
-def test_hours_are_limited(root: Store, watcher: Watcher) -> None:
+def test_hours_are_limited(root: Store, watcher: Watcher, monkeypatch) -> None:
+    """Also where the workers do not heed the request to stop."""
+    monkeypatch.setattr("visionjobs.training.watch.GRACE_SECONDS", 1)
     attempt = start_attempt(root, tiny_spec())
     spec = tiny_spec("limits.hours=0.00001")
     driver._record_start(attempt, spec, [])

@@ -18,7 +18,7 @@ from visionjobs.storage import Store
 from visionjobs.training import recorder as recorder_module
 from visionjobs.training.checkpoint import list_checkpoints
 from visionjobs.training.recorder import Recorder
-from visionjobs.training.stop import POD, Lookout, StopFile, running
+from visionjobs.training.stop import POD, Lookout, StopFile, refuse_told, running
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker import Worker
 from visionjobs.training.worker_main import Outcome
@@ -82,6 +82,32 @@ def test_driver_in_a_pod_without_workers_asks_the_attempt(root: Store, pod: Path
         watch(train, attempt, spec, Watcher(*nothing, stages.append, lambda *_: None), Mirror())
     assert (stopped.value.exit_status, stopped.value.reason) == (1, POD)
     assert stages == ["stopping at the end of a step"]
+
+
+def test_time_that_is_over_asks_for_a_checkpoint(root: Store) -> None:
+    """Else a run whose checkpoints are rarer than `limits.hours` would begin the same epoch for ever."""
+    spec = tiny_spec("limits.hours=0.0001")
+    attempt = start_attempt(root, spec)
+
+    def train() -> Outcome:
+        deadline = time.monotonic() + 20
+        while (why := stop_requested(attempt.store)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return Outcome(error=f"stopped at step 3 (epoch 1): {why}", exit_status=1, stopped=why)
+
+    class Mirror:
+        def rows(self, rows: list[dict[str, Any]]) -> None: ...
+
+    with pytest.raises(StoppedError, match=r"at step 3 .*its 0.0001 hours are over \(limits.hours\)"):
+        watch(train, attempt, spec, Watcher(*[lambda *_: None] * 5), Mirror())
+
+
+def test_a_file_that_is_there_is_not_made_again(pod: Path) -> None:
+    assert StopFile().make()
+    assert not StopFile().make()
+    with pytest.raises(StoppedError, match="not begun"):
+        refuse_told()
 
 
 # In the pod

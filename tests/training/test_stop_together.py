@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_in_processes, work_for
+from tiny import assert_same_bits, final_weights, start_attempt, tiny_spec, train_here, train_in_processes, work_for
 from tiny_stop import RARELY, table
 
 from visionjobs.data.order import evaluation_plan, shared_batches
@@ -92,6 +92,34 @@ def test_interval_that_a_worker_wants(monkeypatch, seconds: float, steps: int, w
     assert lookout.notes()[0] == wanted
     assert lookout.take(*lookout.notes()) is None
     assert [lookout.due() for _ in range(wanted)] == [False] * (wanted - 1) + [True]
+
+
+def test_an_epoch_after_a_fast_validation_begins_with_a_look(monkeypatch) -> None:
+    """Validation of 20 ms a batch agrees on 50; 50 training steps of 3 s would be longer than any grace period."""
+    lookout = Lookout(Worker(0, 2, torch.device("cpu")), lambda: None)
+    assert lookout.take(50, lookout.notes()[1]) is None
+    assert not lookout.due()
+    lookout.begin()
+    assert lookout.due()
+
+
+def test_every_epoch_and_every_evaluation_begins_anew(root: Store, monkeypatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(Lookout, "begin", lambda self: begun.append("begun"))
+    monkeypatch.setattr(Lookout, "__init__", _without_begin(Lookout.__init__))
+    spec = tiny_spec("train.epochs=2")
+    assert train_here(root, start_attempt(root, spec), spec).error is None
+    assert len(begun) >= 2 + 2 + 1, "epochs, validations, the last evaluation"
+
+
+def _without_begin(init: Any) -> Any:
+    """Its own first look does not count."""
+
+    def make(self: Lookout, *args: Any) -> None:
+        self._interval, self._steps, self._since = 1, 0, 0.0
+        init(self, *args)
+
+    return make
 
 
 @pytest.mark.parametrize(("n", "world"), [(12, 1), (12, 2), (13, 2), (7, 3), (1, 2), (2, 4), (100, 3)])

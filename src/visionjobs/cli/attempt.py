@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from visionjobs.cli.console import err, out
 from visionjobs.cli.run import continued_spec
 from visionjobs.cli.run_view import RunView
-from visionjobs.errors import ObjectExistsError, UserError, VisionjobsError
+from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError, VisionjobsError
 from visionjobs.jobfile import parse_job
-from visionjobs.runs import RUN_ID, Run, create_run, open_run, request_stop, stop_requested
+from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, stop_requested
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
@@ -26,6 +28,20 @@ if TYPE_CHECKING:
 
 SPEC = "VISIONJOBS_SPEC"
 """The job as YAML: the run is made of it where the storage has none of that id (manifests applied by hand)."""
+
+PATIENCE_SECONDS = 300.0
+"""How long a pod that has just started waits for a storage that does not answer, before it uses up a retry."""
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Held:
+    """The attempt that this process has claimed, None before."""
+
+    attempt: Attempt | None = None
 
 
 def attempt(
@@ -37,48 +53,94 @@ def attempt(
     A run that is complete ends with 0 at once, one that failed for good with 3: nothing is trained twice.
     """
     from visionjobs.training.run_logs import DriverLog
-    from visionjobs.training.stop import running
+    from visionjobs.training.stop import refuse_told, running
 
     settings = Settings.from_env()
+    backend = os.environ.get("VISIONJOBS_BACKEND", "job")
+    if backend != "ray":  # that Ray kills 3 seconds after SIGTERM: just time to say so in the record
+        signal.signal(signal.SIGTERM, _told_to_end)
     with running("driver"), closing(DriverLog()) as driver_log:
+        refuse_told()
+        if not RUN_ID.match(run_id):
+            raise UserError(f"{run_id}: expected the id of a run, at most 47 lower-case letters, digits and '-'")
         root = open_store(settings.storage, settings.endpoint)
-        run, sets = _run(root, settings, run_id), sets or []
-        spec = continued_spec(run.spec_now(), sets, run_id)
-        if _is_complete(run, spec):
-            err.print(f"run {run_id} is complete: there is nothing to do")
-        else:
-            _train(settings, root, run, spec, driver_log)
-    out.print(run.store.address)
+        folder = Run(run_id, root.at("runs", run_id))
+        _patiently(lambda: _refuse_stopped(folder))
+        held = Held()
+        try:
+            _work(settings, root, folder, sets or [], backend, driver_log, held)
+        except UserError as error:
+            _note_mistake(folder, held, error)
+            raise
+        except KeyboardInterrupt:
+            raise VisionjobsError(f"Interrupted. The next attempt of {run_id} continues it") from None
+        finally:
+            _tell_end(folder, held, backend)
+    out.print(folder.store.address)
 
 
-def _run(root: Store, settings: Settings, run_id: str) -> Run:
-    """The run, made if the storage has none of that id. Raises UserError for an id or a job that cannot be one."""
-    if not RUN_ID.match(run_id):
-        raise UserError(f"{run_id}: expected the id of a run, at most 47 lower-case letters, digits and '-'")
-    if not root.at("runs", run_id).exists("spec.yaml"):
-        _make(root, settings, run_id)
-    return open_run(root, run_id)
+def _told_to_end(_signal: int, _frame: Any) -> None:
+    """SIGTERM, because the Ray job is stopped or the pod has no hook: stop with a checkpoint. Where that was asked for
+    before, by the hook or by a first SIGTERM, the time for it is over: end at once, with a record."""
+    from visionjobs.training.stop import StopFile
+
+    if not StopFile().make():
+        raise KeyboardInterrupt
 
 
-def _make(root: Store, settings: Settings, run_id: str) -> None:
-    """Of the manifest's own job. A mistake in it is noted, so that no further pod is started to find it again."""
+def _work(
+    settings: Settings, root: Store, run: Run, sets: Sequence[str], backend: str, driver_log: DriverLog, held: Held
+) -> None:
+    """Make the run if it is not there, and train its next attempt to the end, unless it is complete."""
+    from visionjobs.training.driver import train_run
+    from visionjobs.training.place import PLACES
+
+    if backend not in PLACES:
+        raise UserError(f"VISIONJOBS_BACKEND={backend}: expected one of {', '.join(PLACES)}")
+    if not _patiently(lambda: run.store.exists("spec.yaml")):
+        _make(root, settings, run)
+    spec = continued_spec(open_run(root, run.id).spec_now(), list(sets), run.id)
+    if _is_complete(run, spec):
+        err.print(f"run {run.id} is complete: there is nothing to do")
+        return
+    with RunView(err) as view:
+        watcher = view.watcher()
+
+        def started(attempt: Attempt, connection: Any) -> None:
+            held.attempt = attempt
+            driver_log.belongs_to(attempt)
+            watcher.started(attempt, connection)
+
+        train_run(settings, root, spec, run, replace(watcher, started=started), place=PLACES[backend])
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """`ask`, again and again while the storage does not answer."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except StorageError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("%s", error)
+            time.sleep(15)
+
+
+def _make(root: Store, settings: Settings, run: Run) -> None:
+    """The run, of the manifest's own job."""
     from visionjobs.data.catalog import find_dataset
     from visionjobs.training.driver import pin_inputs
 
-    text, folder = os.environ.get(SPEC), root.at("runs", run_id)
+    text = os.environ.get(SPEC)
     if not text:
-        raise UserError(f"there is no run {run_id} in {root.address}, and {SPEC} holds no job to make it of")
-    if (reason := stop_requested(folder)) is not None:
-        raise VisionjobsError(f"run {run_id} is not begun, because {reason}. Put it right, and delete {folder.address}")
+        raise UserError(f"there is no run {run.id} in {root.address}, and {SPEC} holds no job to make it of")
+    spec = pin_inputs(root, parse_job(text, SPEC, "job"), settings.cache)
+    manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
     try:
-        spec = pin_inputs(root, parse_job(text, SPEC, "job"), settings.cache)
-        manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
-        create_run(root, spec, manifest.model_dump_json(indent=1), run_id)
+        create_run(root, spec, manifest.model_dump_json(indent=1), run.id)
     except ObjectExistsError:
-        err.print(f"run {run_id} was made by another pod just now")
-    except UserError as error:
-        request_stop(folder, f"of a mistake that the next attempt would find again: {error}")
-        raise
+        err.print(f"run {run.id} was made by another pod just now")
 
 
 def _is_complete(run: Run, spec: JobSpec) -> bool:
@@ -86,56 +148,50 @@ def _is_complete(run: Run, spec: JobSpec) -> bool:
     return record.get("state") == "complete" and spec.train.epochs <= record.get("epochs", 0)
 
 
-def _train(settings: Settings, root: Store, run: Run, spec: JobSpec, driver_log: DriverLog) -> None:
-    """One attempt, to its end. A user's mistake stops all further ones: they would only find it again."""
-    from visionjobs.notify import notify
-    from visionjobs.training.driver import train_run
-    from visionjobs.training.place import PLACES
-
-    backend = os.environ.get("VISIONJOBS_BACKEND", "job")
-    if backend not in PLACES:
-        raise UserError(f"VISIONJOBS_BACKEND={backend}: expected one of {', '.join(PLACES)}")
-    _refuse_stopped(run)
-    try:
-        with RunView(err) as view:
-            watcher = view.watcher()
-
-            def started(run: Run, connection: Any) -> None:
-                driver_log.belongs_to(run)
-                if backend != "ray":  # that Ray kills 3 seconds after SIGTERM: just time to say so in the record
-                    signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop(run, driver_log))
-                watcher.started(run, connection)
-
-            train_run(settings, root, spec, run, replace(watcher, started=started), place=PLACES[backend])
-    except KeyboardInterrupt:
-        raise VisionjobsError(f"Interrupted. The next attempt of {run.id} continues it") from None
-    except UserError as error:
-        request_stop(run.store, f"of a mistake that the next attempt would find again: {error}")
-        raise
-    finally:
-        if _is_over(run, spec):
-            notify(run)
-
-
 def _refuse_stopped(run: Run) -> None:
+    """Raises UserError, which no retry follows, where the run was cancelled or an attempt found a mistake."""
     reason = stop_requested(run.store)
-    if reason is not None:
-        raise VisionjobsError(
-            f"run {run.id} is not trained further, because {reason}. Put it right, and continue with: "
-            f"visionjobs submit {run.spec().name} --run {run.id}"
-        )
+    if reason is None:
+        return
+    if run.store.exists("spec.yaml"):
+        how = f"continue with: visionjobs submit {run.spec().name} --run {run.id}"
+    else:
+        how = f"delete {run.store.address}/stop.json"
+    raise UserError(f"run {run.id} is not trained, because {reason}. Put it right, and {how}")
 
 
-def _asked_to_stop(run: Run, driver_log: DriverLog) -> None:
-    """SIGTERM (the Ray job or the pod is being ended): stop with a checkpoint; a second one ends at once."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    attempt = run.store.at("attempts", f"{driver_log.attempt:04}")
-    # Not in this handler: it may have interrupted the very client that it would use.
-    threading.Thread(target=request_stop, args=(attempt, "the job was ended"), name="stop").start()
+def _note_mistake(run: Run, held: Held, error: UserError) -> None:
+    """Stop all further attempts: they would only find it again. Not where another attempt holds the run, or where what
+    is missing may be there the next time."""
+    from visionjobs.training.run_logs import superseded
+
+    if isinstance(error, MissingObjectError | ObjectExistsError):
+        return
+    try:
+        others = superseded(held.attempt) if held.attempt else run.record().get("state") == "running"
+        if not others:
+            request_stop(run.store, f"of a mistake that the next attempt would find again: {error}")
+    except VisionjobsError as trouble:  # what ends this attempt is what must be told
+        log.warning("that it is not to be tried again could not be stored: %s", trouble)
 
 
-def _is_over(run: Run, spec: JobSpec) -> bool:
+def _tell_end(run: Run, held: Held, backend: str) -> None:
+    """Notify once: by the attempt that ended it, or that found why it cannot begin."""
+    from visionjobs.notify import notify
+    from visionjobs.training.run_logs import superseded
+
+    try:
+        if held.attempt is not None:
+            if not superseded(held.attempt) and (backend == "ray" or _is_over(run)):  # no retry follows on such a Ray
+                notify(run)
+        elif (reason := stop_requested(run.store)) is not None:
+            notify(run, reason)
+    except VisionjobsError as trouble:
+        log.warning("how it ended could not be told: %s", trouble)
+
+
+def _is_over(run: Run) -> bool:
     """Whether no further attempt will follow by itself: complete, failed for good, stopped, or no attempts left."""
     if run.record().get("state") in ("complete", "failed") or stop_requested(run.store) is not None:
         return True
-    return sum(claim.kind == "attempt" for claim in run.claims()) >= spec.limits.attempts
+    return sum(claim.kind == "attempt" for claim in run.claims()) >= run.spec_now().limits.attempts

@@ -133,11 +133,12 @@ def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
 
 
 def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None, job: str, notes: list[str]) -> Run:
-    from visionjobs.training.driver import pin_inputs, train_run
+    from visionjobs.training.driver import check_may_start, pin_inputs, train_run
 
     with RunView(err) as view:
         try:
             if existing:
+                check_may_start(existing, spec)
                 existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
             pinned = spec if existing else pin_inputs(root, spec, settings.cache)
             return train_run(settings, root, pinned, existing, view.watcher(), notes)

@@ -22,7 +22,7 @@ from visionjobs.cli.console import number, print_warning
 
 if TYPE_CHECKING:
     from visionjobs.cluster.local import Connection
-    from visionjobs.runs import Run
+    from visionjobs.runs import Attempt
     from visionjobs.storage import OnBytes
     from visionjobs.training.watch import Watcher
 
@@ -66,7 +66,8 @@ class RunView:
 
         return Watcher(self._started, self._progress, self._warn, self._stage, self._transfer)
 
-    def _started(self, run: Run, connection: Connection) -> None:
+    def _started(self, attempt: Attempt, connection: Connection) -> None:
+        run = attempt.run
         self.run_id = run.id
         kind = "a private Ray" if connection.private else "the Ray that is up"
         self._say(f"run [bold]{run.id}[/] on {kind}, dashboard {connection.dashboard_url}")

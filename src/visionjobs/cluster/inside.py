@@ -26,9 +26,11 @@ def connect_inside(_: Settings) -> Iterator[Connection]:
     address = os.environ.get(ADDRESS)
     if not address:
         raise UserError(f"{ADDRESS} is not set: this is not a Ray job. `visionjobs submit` starts one")
-    # The driver alone talks to wandb: its workers, here or in other pods, are sent no key.
-    with environment({"WANDB_API_KEY": None, NOTIFY_URL: None}):
-        context = ray_init(address=address, log_to_driver=False)
+    # The driver alone talks to wandb and tells the run's end. Ray's own processes on the head have inherited both from
+    # its container, so they are blanked for the workers.
+    secrets = ("WANDB_API_KEY", NOTIFY_URL)
+    with environment(dict.fromkeys(secrets)):
+        context = ray_init(address=address, log_to_driver=False, runtime_env={"env_vars": dict.fromkeys(secrets, "")})
         try:
             yield Connection(False, f"http://{context.dashboard_url}", resources())
         finally:

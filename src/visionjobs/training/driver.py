@@ -14,7 +14,7 @@ from typing import Any
 from visionjobs.cluster.sizes import Share
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
-from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
+from visionjobs.errors import FinalError, StoppedError, SupersededError, UserError, VisionjobsError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.models.yolo_weights import check_trusted
 from visionjobs.provenance import code_version, hardware, pod
@@ -32,6 +32,7 @@ from visionjobs.training.place import HERE, Place
 from visionjobs.training.ray_workers import train_on_ray
 from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
+from visionjobs.training.stop import refuse_told
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work
 
@@ -81,11 +82,12 @@ def train_run(
         check_precision(spec, bool(share.gpus))
         if spec.task == "detection" and spec.train.epochs:
             check_finetune(spec, dataset.manifest, bool(share.gpus))
+        refuse_told()
         run = run or create_run(root, spec, dataset.manifest.model_dump_json(indent=1))
         attempt = run.claim("attempt", _info(share))
         if run.dataset() is None:  # a run of an older version
             attempt.write_shared("dataset.json", dataset.manifest.model_dump_json(indent=1))
-        watcher.started(run, connection)
+        watcher.started(attempt, connection)
         warnings += ([warning] if warning else []) + _changes_since(run, attempt)
         for text in warnings:
             watcher.warn(text)
@@ -99,7 +101,7 @@ def train_run(
             threads=share.cpus,
             use_gpu=bool(share.gpus),
         )
-        logs = ray_logs_kept(run, attempt.number) if place.keeps_logs else nullcontext()
+        logs = ray_logs_kept(attempt) if place.keeps_logs else nullcontext()
         with logs, closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
             _record_start(attempt, spec, warnings, notes)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
@@ -153,7 +155,8 @@ def _to_the_end(
         raise
     except Exception as error:
         state = "failed" if isinstance(error, FinalError) else "interrupted"
-        _record_end(holder, state, str(error) or type(error).__name__, ending.mirror)
+        reason = error.reason if isinstance(error, StoppedError) else None
+        _record_end(holder, state, str(error) or type(error).__name__, ending.mirror, reason)
         raise
     tidy_up(attempt.run)
 
@@ -205,6 +208,7 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str], notes: S
         task=spec.task,
         state="running",
         message=None,
+        stopped=None,
         epochs=spec.train.epochs,
         dataset={"name": spec.data.name, "version": spec.data.version},
         created=before.get("created", now()),
@@ -245,13 +249,13 @@ def _changes_since(run: Run, attempt: Attempt) -> list[str]:
     return warnings
 
 
-def _record_end(holder: Attempt, state: str, message: str, mirror: Mirror) -> None:
-    """How it ended, also for wandb: 'failed' is not tried again, 'interrupted' may be continued.
+def _record_end(holder: Attempt, state: str, message: str, mirror: Mirror, stopped: str | None = None) -> None:
+    """How it ended, also for wandb: 'failed' is not tried again, 'interrupted' may be continued; stopped: who asked.
 
     Both are best effort here: what ended the attempt is what the person must be told.
     """
     try:
-        holder.update_record(state=state, message=message, **account(holder.run, mirror.warnings))
+        holder.update_record(state=state, message=message, stopped=stopped, **account(holder.run, mirror.warnings))
         mirror.finish(None, state, holder.check_not_superseded)
     except VisionjobsError as error:
         log.warning("the record of run %s could not be written: %s", holder.run.id, error)

@@ -30,7 +30,7 @@ def _nobody(_samples: int) -> None:
     """Nobody wants to know how far it is."""
 
 
-def go_on() -> None:
+def go_on(_number: int) -> None:
     """Nobody asks it to stop."""
 
 
@@ -38,8 +38,8 @@ def go_on() -> None:
 class Evaluator:
     """One worker's means to evaluate. model: the bare module; batch: samples at once on this worker.
 
-    on_samples: called with the number of samples that this worker has just been through; look: after each batch that
-    every worker has, so by all of them equally often: it may raise.
+    on_samples: called with the number of samples that this worker has just been through; look: with the number, from
+    1, of each batch that every worker has, so by all of them equally often: it may raise.
     """
 
     worker: Worker
@@ -49,7 +49,7 @@ class Evaluator:
     to_input: Callable[[Batch], Tensor]
     autocast: Callable[[], AbstractContextManager[Any]]
     on_samples: Callable[[int], None] = _nobody
-    look: Callable[[], None] = go_on
+    look: Callable[[int], None] = go_on
 
     def metrics(self, images: Images) -> dict[str, Any]:
         """The metrics of the current weights on a split, from counts summed over the workers."""
@@ -103,7 +103,7 @@ class Evaluator:
             yield batch, outputs
             self.on_samples(len(batch.targets))
             if number <= shared:
-                self.look()
+                self.look(number)
 
     def _together(self, parts: list[Tensor]) -> npt.NDArray[Any]:
         rows = self.worker.gather_rows(torch.cat(parts) if parts else None)

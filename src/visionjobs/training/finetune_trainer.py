@@ -191,6 +191,7 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
         loader.dataset.forget()
         loader.sampler.set_epoch(self.epoch)
         self.batch, self.gathered = 0, 0
+        self.lookout.begin()
         self.waited, self.monitor = loader.wait_seconds, EpochMonitor(self.device)
 
     def optimizer_step(self) -> None:
@@ -251,6 +252,7 @@ class FineTuner(DetectionTrainer):  # type: ignore[misc]
     def _end_epoch(self) -> None:
         """Its training is over, its validation comes next: the first columns of its row."""
         losses = self._compare_notes()
+        self.lookout.begin()
         self.to_validate = int(self.worker.minimum(torch.tensor(len(self.test_loader), device=self.device)).item())
         box, cls, dfl = torch.stack([losses[key] for key in LOSSES]).tolist()
         images = len(self.train_loader) * self.batch_size

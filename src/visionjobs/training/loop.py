@@ -128,6 +128,7 @@ class Loop:
         """The steps that are left of an epoch, without what follows them. Returns why to stop after the last."""
         setup, spec = self.setup, self.setup.spec
         first = self.step % self.steps_per_epoch
+        self.lookout.begin()
         order = epoch_order(len(setup.train), spec.data.copies, spec.train.seed, epoch)
         plan = batch_plan(order, spec.train.batch, setup.worker.rank, setup.worker.world, first)
         setup.model.train()
@@ -175,8 +176,10 @@ class Loop:
         if due:
             self.checkpoint(epoch, None)
 
-    def _look(self) -> None:
-        """Between two batches of an evaluation."""
+    def _look(self, number: int) -> None:
+        """After a batch of an evaluation, the first of which is 1."""
+        if number == 1:
+            self.lookout.begin()
         self._stop(self.lookout.between())
 
     def _stop(self, why: str | None) -> None:

@@ -14,6 +14,7 @@ from visionjobs.errors import VisionjobsError
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.training.ray_workers import check_free, resolve_share
+from visionjobs.training.stop import refuse_told
 
 POD_SECONDS = 600.0
 """Longest wait for the pods of the workers to join the head's Ray."""
@@ -39,7 +40,7 @@ def _free_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | Non
 def _demanded_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
     """What was rendered, as a demand: a pod whose GPU cannot be seen must not train on its CPU unnoticed."""
     share = cluster_share(spec.resources)
-    _await(share, connection)
+    _await(share, connection, "see which pods are missing (visionjobs status), and whether they see their GPUs")
     return share, None
 
 
@@ -52,21 +53,22 @@ def _common_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | N
         cpus = max(1, min(AUTO_CPUS, total.cpus // asked.workers))
         spec = spec.model_copy(update={"resources": asked.model_copy(update={"cpus": cpus})})
     share, warning = resolve_share(spec, total.cpus, total.gpus)
-    _await(share, connection)
+    _await(share, connection, "other jobs hold the rest: submit it again later")
     return share, warning
 
 
-def _await(share: Share, connection: Connection) -> None:
-    """Wait for what the workers need. Raises VisionjobsError after POD_SECONDS: other pods may fare better."""
+def _await(share: Share, connection: Connection, advice: str) -> None:
+    """Wait for what the workers need. Raises VisionjobsError, with `advice`, after POD_SECONDS, and StoppedError where
+    this pod is told to go."""
     cpus, gpus = share.workers * share.cpus, share.workers * share.gpus
     deadline = time.monotonic() + POD_SECONDS
     while (free := connection.free()).cpus < cpus or free.gpus < gpus:
         if time.monotonic() > deadline:
             raise VisionjobsError(
                 f"{share.workers} worker(s) with {share.cpus} CPU(s) and {share.gpus} GPU(s) each need {cpus} and "
-                f"{gpus}; {POD_SECONDS:.0f} seconds after its start Ray has {free.cpus} and {free.gpus} to give: see "
-                "which pods are missing (visionjobs status), and whether they see their GPUs"
+                f"{gpus}; after {POD_SECONDS:.0f} seconds Ray has {free.cpus} and {free.gpus} to give: {advice}"
             )
+        refuse_told()
         time.sleep(2)
 
 
@@ -79,8 +81,8 @@ ONE_POD = Place(connect, _demanded_share)
 RAY_JOB = Place(connect_inside, _demanded_share)
 """The driver was submitted to a Ray (RayJob): it joins that one."""
 
-COMMON_RAY = Place(connect_inside, _common_share)
-"""The driver was submitted to a Ray that was there before (`--backend ray`)."""
+COMMON_RAY = Place(connect_inside, _common_share, keeps_logs=False)
+"""The driver was submitted to a Ray that was there before (`--backend ray`), whose logs are of others too."""
 
 PLACES = {"rayjob": RAY_JOB, "job": ONE_POD, "ray": COMMON_RAY}
 """By VISIONJOBS_BACKEND, which the manifests set."""

@@ -11,14 +11,18 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from visionjobs.errors import VisionjobsError
-from visionjobs.runs import Run
+from visionjobs.runs import Attempt
 
 STORE_SECONDS = 15.0
+
+LAST_SECONDS = 2.0
+"""How long the last output of a child process that lives on is waited for."""
 
 MOST_BYTES = 8 * 2**20
 """Stored of the driver's output: the beginning is cut off where there is more."""
@@ -36,26 +40,18 @@ class DriverLog:
 
     def __init__(self) -> None:
         self._file: BinaryIO = tempfile.TemporaryFile(prefix="driver-log-")  # noqa: SIM115 (closed by `close`)
-        self._run: Run | None = None
-        self._attempt = 0
+        self._attempt: Attempt | None = None
         self._stored = 0
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._originals: dict[int, int] = {}
-        self._threads = [threading.Thread(target=self._keep_storing, name="driver-log-store", daemon=True)]
-        for stream in (STDOUT, STDERR):
-            self._tap(stream)
-        for thread in self._threads:
+        self._storer = threading.Thread(target=self._keep_storing, name="driver-log-store", daemon=True)
+        self._copiers = [self._tap(stream) for stream in (STDOUT, STDERR)]
+        for thread in (self._storer, *self._copiers):
             thread.start()
 
-    def belongs_to(self, run: Run) -> None:
-        """From now on it is stored, with the newest attempt of `run`."""
-        self._attempt = max(claim.number for claim in run.claims() if claim.kind == "attempt")
-        self._run = run
-
-    @property
-    def attempt(self) -> int | None:
-        """The number of the attempt, once it is known."""
-        return self._attempt or None
+    def belongs_to(self, attempt: Attempt) -> None:
+        """From now on it is stored, with `attempt`."""
+        self._attempt = attempt
 
     def close(self) -> None:
         """Give the streams back, and store the rest. A storage that does not answer costs a warning."""
@@ -64,21 +60,24 @@ class DriverLog:
         for stream, original in self._originals.items():
             os.dup2(original, stream)  # the last end of the pipe, unless a child process lives on
         self._ended.set()
-        for thread in self._threads:
-            thread.join(timeout=10)
+        self._storer.join()
+        deadline = time.monotonic() + LAST_SECONDS
+        for copier in self._copiers:
+            copier.join(max(0.0, deadline - time.monotonic()))
         self._store()
-        for original in self._originals.values():
-            os.close(original)
-        self._file.close()
+        if not any(copier.is_alive() for copier in self._copiers):  # else a child still prints, and is still shown
+            for original in self._originals.values():
+                os.close(original)
+            self._file.close()
 
-    def _tap(self, stream: int) -> None:
-        """Lead what is written to `stream` through a pipe."""
+    def _tap(self, stream: int) -> threading.Thread:
+        """Lead what is written to `stream` through a pipe; returns what copies it."""
         original = os.dup(stream)
         read, write = os.pipe()
         os.dup2(write, stream)
         os.close(write)
         self._originals[stream] = original
-        self._threads.append(threading.Thread(target=self._copy, args=(read, original), name="driver-log", daemon=True))
+        return threading.Thread(target=self._copy, args=(read, original), name="driver-log", daemon=True)
 
     def _copy(self, read: int, original: int) -> None:
         with open(read, "rb", buffering=0) as pipe:
@@ -96,38 +95,39 @@ class DriverLog:
 
     def _store(self) -> None:
         size = self._size()
-        if self._run is None or size == self._stored or superseded(self._run, self._attempt):
+        attempt = self._attempt
+        if attempt is None or size == self._stored or superseded(attempt):
             return
         data = os.pread(self._file.fileno(), MOST_BYTES, max(0, size - MOST_BYTES))
         try:
-            self._run.store.write(f"attempts/{self._attempt:04}/logs/driver.log", data)
+            attempt.store.write("logs/driver.log", data)
             self._stored = size
         except VisionjobsError as error:
             log.warning("the driver's log could not be stored: %s", error)
 
 
-def superseded(run: Run, attempt: int) -> bool:
+def superseded(attempt: Attempt) -> bool:
     """Whether a newer attempt holds the run; the finaliser of this one does not count. True where it cannot be told."""
     try:
-        return any(claim.number > attempt and claim.kind == "attempt" for claim in run.claims())
+        return any(claim.number > attempt.number and claim.kind == "attempt" for claim in attempt.run.claims())
     except VisionjobsError:
         return True
 
 
 @contextmanager
-def ray_logs_kept(run: Run, attempt: int) -> Iterator[None]:
+def ray_logs_kept(attempt: Attempt) -> Iterator[None]:
     """After the block, while Ray is still there, store the ends of its session logs on every node that answers."""
     try:
         yield
     finally:
-        if not superseded(run, attempt):
+        if not superseded(attempt):
             try:
-                _store_ray_logs(run, attempt)
+                _store_ray_logs(attempt)
             except Exception as error:  # noqa: BLE001 (Ray's API raises all kinds; logs are not worth a failure)
                 log.warning("Ray's logs could not be stored: %s: %s", type(error).__name__, error)
 
 
-def _store_ray_logs(run: Run, attempt: int) -> None:
+def _store_ray_logs(attempt: Attempt) -> None:
     from ray.util.state import get_log, list_logs, list_nodes
 
     for node in list_nodes():
@@ -139,4 +139,4 @@ def _store_ray_logs(run: Run, attempt: int) -> None:
                     continue
                 text = "".join(get_log(node_id=node["node_id"], filename=name, tail=TAIL_LINES, errors="replace"))
                 if text.strip():
-                    run.store.write(f"attempts/{attempt:04}/logs/ray/{node['node_ip']}/{name}", text)
+                    attempt.store.write(f"logs/ray/{node['node_ip']}/{name}", text)

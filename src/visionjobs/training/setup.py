@@ -45,7 +45,7 @@ class Setup:
     train_input: Callable[[Batch], tuple[Tensor, Tensor]]
     val_input: Callable[[Batch], Tensor]
     test: Split | None
-    look: Callable[[], None] = go_on
+    look: Callable[[int], None] = go_on
 
     @property
     def local_batch(self) -> int:

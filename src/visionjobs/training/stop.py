@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from visionjobs.errors import UserError, VisionjobsError
+from visionjobs.errors import StoppedError, UserError, VisionjobsError
 
 if TYPE_CHECKING:
     from visionjobs.training.recorder import Recorder
@@ -72,7 +72,7 @@ def running(name: str) -> Iterator[None]:
 
 
 class StopFile:
-    """The file that tells this pod to go."""
+    """The file that tells this pod to go. Without VISIONJOBS_STOP_DIR there is none, and nobody is told."""
 
     def __init__(self) -> None:
         folder = _folder()
@@ -81,6 +81,22 @@ class StopFile:
     def is_there(self) -> bool:
         """One stat: microseconds."""
         return self._file is not None and self._file.exists()
+
+    def make(self) -> bool:
+        """Make it, as the preStop hook does. False where it cannot be, or is there already."""
+        if self._file is None or self._file.exists():
+            return False
+        try:
+            self._file.touch()
+        except OSError:
+            return False
+        return True
+
+
+def refuse_told() -> None:
+    """Raises StoppedError where this pod was told to go: what has not begun need not begin here."""
+    if StopFile().is_there():
+        raise StoppedError(f"not begun: {POD}", POD)
 
 
 class Lookout:
@@ -92,6 +108,11 @@ class Lookout:
 
     def __init__(self, worker: Worker, asked: Callable[[], str | None]) -> None:
         self._worker, self._asked, self._file = worker, asked, StopFile()
+        self.begin()
+
+    def begin(self) -> None:
+        """An epoch or an evaluation begins, whose steps may take a hundred times as long: compare after the first. All
+        workers call it at the same place."""
         self._interval, self._steps, self._since = 1, 0, time.monotonic()
 
     def due(self) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionjobs.cluster.local import Connection
+from visionjobs.cluster.submission import GRACE_SECONDS
 from visionjobs.errors import StoppedError, StorageError, VisionjobsError, error_from
-from visionjobs.runs import Attempt, Run, read_progress, request_stop
+from visionjobs.runs import Attempt, read_progress, request_stop
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes
 from visionjobs.tracking.mirror import Mirror
@@ -22,7 +23,7 @@ from visionjobs.training.worker_main import Outcome
 class Watcher:
     """What is told to the person who waits."""
 
-    started: Callable[[Run, Connection], None]
+    started: Callable[[Attempt, Connection], None]
     progress: Callable[[dict[str, Any]], None]
     warn: Callable[[str], None]
     stage: Callable[[str], None]
@@ -32,7 +33,8 @@ class Watcher:
 def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher: Watcher, mirror: Mirror) -> Outcome:
     """Run `train` in a thread and show progress until it ends. Raises the error that the workers returned.
 
-    Where this pod, perhaps one without workers, is told to go, the attempt is asked to stop, and waited for.
+    Where this pod, perhaps one without workers, is told to go, or its time is over, the attempt is asked to stop, and
+    waited for.
     In a thread, because Ray's own SIGINT handler, which it installs in the main thread only, ends with status 0.
     """
     outcomes: list[Outcome] = []
@@ -50,13 +52,15 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
     deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
     progress = _Progress(attempt, watcher, mirror)
     told, asked = StopFile(), False
+    over = f"its {spec.limits.hours} hours are over (limits.hours)"
     while thread.is_alive():
         thread.join(interval)
         progress.look()
-        if not asked and told.is_there():
-            asked = _ask_to_stop(attempt, watcher)
-        if deadline is not None and time.monotonic() > deadline:
-            raise VisionjobsError(f"stopped after {spec.limits.hours} hours (limits.hours)")
+        is_late = deadline is not None and time.monotonic() > deadline
+        if not asked and (is_late or told.is_there()):
+            asked = _ask_to_stop(attempt, over if is_late else POD, watcher)
+        if deadline is not None and time.monotonic() > deadline + GRACE_SECONDS:
+            raise VisionjobsError(f"ended without a checkpoint of its last step: {over}")
     if errors:
         raise errors[0]
     outcome = outcomes[0]
@@ -67,11 +71,11 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
     return outcome
 
 
-def _ask_to_stop(attempt: Attempt, watcher: Watcher) -> bool:
+def _ask_to_stop(attempt: Attempt, why: str, watcher: Watcher) -> bool:
     """Whether the request was stored; where the storage does not answer it is tried again."""
     try:
         attempt.check_not_superseded()
-        request_stop(attempt.store, POD)
+        request_stop(attempt.store, why)
     except StorageError as error:
         watcher.warn(str(error))
         return False
