@@ -40,20 +40,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_cluster_auto_is_what_was_rendered(where: place.Place) -> None:
     """Not what the machine happens to have."""
     spec = tiny_spec("resources.workers=2", "resources.gpus=auto", "resources.cpus=auto")
-    assert where.share(spec, ray((64, 8))) == (Share(2, 4, 1), None)
+    assert where.share(spec, ray((64, 8)), print) == (Share(2, 4, 1), None)
 
 
 def test_it_waits_for_the_workers_pods() -> None:
-    connection = ray((2, 0), (2, 0), (6, 1), (10, 2))
+    connection, said = ray((2, 0), (2, 0), (6, 1), (10, 2)), []
     spec = tiny_spec("resources.workers=2", "resources.gpus=1", "resources.cpus=4")
-    assert RAY_JOB.share(spec, connection)[0] == Share(2, 4, 1)
+    assert RAY_JOB.share(spec, connection, said.append)[0] == Share(2, 4, 1)
     assert len(connection.coming) == 1, "the last look was needed"
+    assert said == [
+        "waiting for 8 CPU(s) and 2 GPU(s): Ray has 2 and 0", "waiting for 8 CPU(s) and 2 GPU(s): Ray has 6 and 1"
+    ], "each once"  # fmt: skip
 
 
 def test_a_pod_that_does_not_see_its_gpu_does_not_train_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "POD_SECONDS", -1.0)
     with pytest.raises(VisionjobsError, match=r"1 GPU\(s\) each need 4 and 1.* Ray has 8 and 0") as told:
-        ONE_POD.share(tiny_spec("resources.gpus=auto", "resources.cpus=auto"), ray((8, 0)))
+        ONE_POD.share(tiny_spec("resources.gpus=auto", "resources.cpus=auto"), ray((8, 0)), print)
     assert told.value.exit_status == 1, "another pod may fare better"
 
 
@@ -69,12 +72,12 @@ def test_a_pod_that_does_not_see_its_gpu_does_not_train_on_the_cpu(monkeypatch: 
 def test_of_a_ray_that_others_use_it_takes_its_part(
     sets: tuple[str, ...], total: tuple[int, int], share: Share
 ) -> None:
-    assert COMMON_RAY.share(tiny_spec(*sets), ray(total))[0] == share
+    assert COMMON_RAY.share(tiny_spec(*sets), ray(total), print)[0] == share
 
 
 def test_a_demand_that_a_shared_ray_can_never_meet_is_refused_at_once() -> None:
     with pytest.raises(UserError, match=r"resources\.gpus"):
-        COMMON_RAY.share(tiny_spec("resources.gpus=1", "resources.cpus=1"), ray((8, 0)))
+        COMMON_RAY.share(tiny_spec("resources.gpus=1", "resources.cpus=1"), ray((8, 0)), print)
 
 
 def test_outside_of_a_ray_job_there_is_none_to_join(monkeypatch: pytest.MonkeyPatch) -> None:

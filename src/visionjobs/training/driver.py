@@ -78,7 +78,7 @@ def train_run(
         warnings.append(f"{root.address} ignores conditional writes: two attempts at once might both write")
     watcher.stage("starting Ray")
     with place.connect(settings) as connection:
-        share, warning = place.share(spec, connection)
+        share, warning = place.share(spec, connection, watcher.stage)
         check_precision(spec, bool(share.gpus))
         if spec.task == "detection" and spec.train.epochs:
             check_finetune(spec, dataset.manifest, bool(share.gpus))

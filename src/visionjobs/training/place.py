@@ -20,31 +20,34 @@ POD_SECONDS = 600.0
 """Longest wait for the pods of the workers to join the head's Ray."""
 
 
+Say = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Place:
-    """connect: joins a Ray, for a block; share: what each worker gets of it, and a warning or None; keeps_logs: whether
-    Ray's logs are to be stored with the attempt, since the machine goes away."""
+    """connect: joins a Ray, for a block; share: what each worker gets of it, and a warning or None (it may have to
+    wait, and says so); keeps_logs: whether Ray's logs are stored with the attempt, since the machine goes away."""
 
     connect: Callable[[Settings], AbstractContextManager[Connection]]
-    share: Callable[[JobSpec, Connection], tuple[Share, str | None]]
+    share: Callable[[JobSpec, Connection, Say], tuple[Share, str | None]]
     keeps_logs: bool = True
 
 
-def _free_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+def _free_share(spec: JobSpec, connection: Connection, _say: Say) -> tuple[Share, str | None]:
     """`auto` takes what this machine has. Raises UserError where a demand cannot be met, or others hold it."""
     share, warning = resolve_share(spec, connection.resources.cpus, connection.resources.gpus)
     check_free(share, connection)
     return share, warning
 
 
-def _demanded_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+def _demanded_share(spec: JobSpec, connection: Connection, say: Say) -> tuple[Share, str | None]:
     """What was rendered, as a demand: a pod whose GPU cannot be seen must not train on its CPU unnoticed."""
     share = cluster_share(spec.resources)
-    _await(share, connection, "see which pods are missing (visionjobs status), and whether they see their GPUs")
+    _await(share, connection, say, "see which pods are missing (visionjobs status), and whether they see their GPUs")
     return share, None
 
 
-def _common_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | None]:
+def _common_share(spec: JobSpec, connection: Connection, say: Say) -> tuple[Share, str | None]:
     """Of a Ray that others use too: `auto` takes a GPU a worker, if there are so many, and no more CPUs than a pod of
     ours would. Raises UserError where a demand cannot be met at all."""
     total = connection.resources
@@ -53,15 +56,15 @@ def _common_share(spec: JobSpec, connection: Connection) -> tuple[Share, str | N
         cpus = max(1, min(AUTO_CPUS, total.cpus // asked.workers))
         spec = spec.model_copy(update={"resources": asked.model_copy(update={"cpus": cpus})})
     share, warning = resolve_share(spec, total.cpus, total.gpus)
-    _await(share, connection, "other jobs hold the rest: submit it again later")
+    _await(share, connection, say, "other jobs hold the rest: submit it again later")
     return share, warning
 
 
-def _await(share: Share, connection: Connection, advice: str) -> None:
-    """Wait for what the workers need. Raises VisionjobsError, with `advice`, after POD_SECONDS, and StoppedError where
-    this pod is told to go."""
+def _await(share: Share, connection: Connection, say: Say, advice: str) -> None:
+    """Wait, and say so, for what the workers need. Raises VisionjobsError, with `advice`, after POD_SECONDS, and
+    StoppedError where this pod is told to go."""
     cpus, gpus = share.workers * share.cpus, share.workers * share.gpus
-    deadline = time.monotonic() + POD_SECONDS
+    deadline, said = time.monotonic() + POD_SECONDS, ""
     while (free := connection.free()).cpus < cpus or free.gpus < gpus:
         if time.monotonic() > deadline:
             raise VisionjobsError(
@@ -69,6 +72,8 @@ def _await(share: Share, connection: Connection, advice: str) -> None:
                 f"{gpus}; after {POD_SECONDS:.0f} seconds Ray has {free.cpus} and {free.gpus} to give: {advice}"
             )
         refuse_told()
+        if (waits := f"waiting for {cpus} CPU(s) and {gpus} GPU(s): Ray has {free.cpus} and {free.gpus}") != said:
+            say(said := waits)
         time.sleep(2)
 
 
