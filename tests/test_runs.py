@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from visionjobs.cli.run import continued_spec
-from visionjobs.errors import FinalError, SupersededError, UserError
+from visionjobs.errors import FinalError, ObjectExistsError, SupersededError, UserError
 from visionjobs.jobfile import find_job, load_job
 from visionjobs.runs import RUN_ID, Run, create_run, dump_rows, new_run_id, open_run, run_ids
 from visionjobs.storage import Store, open_store
@@ -55,6 +55,36 @@ def test_unknown_run_names_the_nearest(root: Store, run: Run) -> None:
 def test_a_run_id_cannot_leave_the_folder(root: Store, run_id: str) -> None:
     with pytest.raises(UserError, match=f'There is no run "{re.escape(run_id)}" in {root.address}'):
         open_run(root, run_id)
+
+
+@pytest.mark.parametrize("key", ["dataset.json", "stop.json"])
+def test_a_run_that_was_not_made_whole_is_none_and_can_be_made(root: Store, run: Run, key: str) -> None:
+    root.at("runs", "other-1").write(key, '{"of": "who was killed"}')
+    assert run_ids(root) == [run.id]
+    with pytest.raises(UserError, match=r'There is no run "other-1" in \S+ `visionjobs runs` lists them'):
+        open_run(root, "other-1")
+    made = create_run(root, run.spec(), '{"version": "2"}', "other-1")
+    assert made.dataset() == {"version": "2"}
+    assert open_run(root, "other-1").spec() == run.spec()
+    assert run_ids(root) == sorted([run.id, "other-1"])
+
+
+def test_a_run_is_made_once(root: Store, run: Run) -> None:
+    with pytest.raises(ObjectExistsError):
+        create_run(root, run.spec(), '{"version": "2"}', run.id)
+    assert run.dataset() == {}
+
+
+def test_of_those_who_make_a_run_at_once_one_does_and_it_is_whole(root: Store, run: Run) -> None:
+    def make(_: int) -> bool:
+        try:
+            create_run(root, run.spec(), '{"version": "2"}', "other-1")
+        except ObjectExistsError:
+            return bool(open_run(root, "other-1").dataset())
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(make, range(8)))
 
 
 def test_attempts_are_numbered(run: Run) -> None:

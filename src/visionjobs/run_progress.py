@@ -21,7 +21,8 @@ class RunProgress:
     """A run as its folder tells it. What is not known (yet) is None; times are ISO 8601.
 
     state: complete, running, interrupted, failed, not started, or "silent for ..." of a run that says running and has
-    not written for SILENT_SECONDS. stop: why it was asked to stop, or stopped. host: of the last attempt. attempt: the
+    not written for SILENT_SECONDS. stop: why it was asked to stop, or stopped, before it was
+    complete. host: of the last attempt. attempt: the
     number of its folder, started: when it began; attempts: how many there were, attempts_allowed: may be.
     epochs_done, epochs: whole ones; step, steps: batches, of all epochs; stage: "predicting", with done and total in
     images; eta_seconds: to the end of the training (or predicting), at its speed so far; best: of the epochs,
@@ -80,7 +81,8 @@ def follow_run(run: Run) -> RunProgress:
     hardware = {} if last is None else last.info.get("hardware") or {}
     return RunProgress(
         run=run.id, job=spec.name, task=spec.task, dataset=spec.data.name, state=state, message=record.get("message"),
-        stop=record.get("stopped") or stop_requested(run.store), address=run.store.address,
+        stop=None if state == "complete" else record.get("stopped") or stop_requested(run.store),
+        address=run.store.address,
         created=record.get("created"), finished=record.get("finished"), host=hardware.get("host"),
         attempt=None if last is None else last.number, started=None if last is None else last.started,
         attempts=len(attempts), attempts_allowed=spec.limits.attempts,

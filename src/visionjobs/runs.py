@@ -18,6 +18,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -168,12 +169,14 @@ class Attempt:
 def create_run(root: Store, spec: JobSpec, dataset: str, run_id: str | None = None) -> Run:
     """A new run, with an id of its own if none is given.
 
-    Stored: the spec as resolved, and `dataset`, the manifest of its dataset (JSON). Raises ObjectExistsError where
-    there is a run of that id.
+    Stored: the spec as resolved, and `dataset`, the manifest of its dataset (JSON). The spec is last, and makes it a
+    run: what was begun and broke off is begun again. Raises ObjectExistsError where there is a run of that id.
     """
     run_id = run_id or new_run_id(spec.name)
     run = Run(run_id, root.at("runs", run_id))
-    run.store.write("dataset.json", dataset, if_absent=True)
+    if run.store.exists("spec.yaml"):
+        raise ObjectExistsError(f"{run.store.address}/spec.yaml: is there already")
+    run.store.write("dataset.json", dataset)
     run.store.write("spec.yaml", dump_spec(spec), if_absent=True)
     return run
 
@@ -205,8 +208,12 @@ def open_run(root: Store, run_id: str) -> Run:
 
 
 def run_ids(root: Store) -> list[str]:
-    """Ids of all runs in a storage root, sorted. Folders with other names are not ours."""
-    return [name for name in root.folders("runs") if RUN_ID.match(name)]
+    """Ids of all runs in a storage root, sorted. Folders with other names are not ours; those without a spec are of
+    runs that were not made whole, or were told to stop before they were made."""
+    names = [name for name in root.folders("runs") if RUN_ID.match(name)]
+    with ThreadPoolExecutor(16) as pool:  # each is a question to the storage
+        made = pool.map(lambda name: root.exists(f"runs/{name}/spec.yaml"), names)
+        return [name for name, there in zip(names, made, strict=True) if there]
 
 
 def read_rows(attempt_store: Store) -> list[dict[str, Any]]:

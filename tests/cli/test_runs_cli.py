@@ -83,3 +83,14 @@ def test_json_tells_the_task(visionjobs: Callable[..., Any], add: Callable[..., 
 
 def test_without_runs(visionjobs: Callable[..., Any]) -> None:
     assert "There are no such runs in" in visionjobs("runs").err
+
+
+def test_folders_without_a_spec_are_no_runs(
+    visionjobs: Callable[..., Any], add: Callable[..., str], tmp_path: Path
+) -> None:
+    run_id = add("photos", "classification")
+    open_store(str(tmp_path / "storage")).at("runs", "other-1").write("stop.json", "{}")
+    ended = visionjobs("runs")
+    assert ended.status == 0
+    assert run_id in ended.err
+    assert "other-1" not in ended.err

@@ -173,8 +173,21 @@ def test_without_a_run(visionjobs: Callable[..., Any], begin: Callable[..., Atte
 
 def test_a_run_that_was_told_to_stop(visionjobs: Callable[..., Any], begin: Callable[..., Attempt]) -> None:
     run = begin().run
-    request_stop(run.store, "cancelled by jane")
-    assert "stop it was asked to stop: cancelled by jane" in visionjobs("status", run.id).err
+    request_stop(run.store, "jane cancelled it")
+    assert "stop it was asked to stop, because jane cancelled it" in visionjobs("status", run.id).err
+
+
+def test_a_request_to_stop_is_shown_until_the_run_is_complete(
+    visionjobs: Callable[..., Any], begin: Callable[..., Attempt]
+) -> None:
+    attempt = begin("interrupted", message="a worker died")
+    request_stop(attempt.run.store, "ada cancelled it")
+    assert "it was asked to stop, because ada cancelled it" in visionjobs("status", attempt.run.id).err
+    attempt.update_record(message="stopped at step 7: ada cancelled it", stopped="ada cancelled it")
+    assert "it was asked to stop" not in visionjobs("status", attempt.run.id).err, "not twice"
+    attempt.update_record(state="complete", message=None, stopped=None)
+    assert "it was asked to stop" not in visionjobs("status", attempt.run.id).err
+    assert json.loads(visionjobs("status", attempt.run.id, "--json").out)["stop"] is None
 
 
 def test_a_run_that_was_refused_before_it_began(visionjobs: Callable[..., Any], tmp_path: Path) -> None:

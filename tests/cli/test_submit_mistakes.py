@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ import pytest
 from finished_runs import Project
 
 from visionjobs.cli.submit_inputs import check_inputs
-from visionjobs.cli.submit_plans import Code, plan_new_run, plan_next_attempt
+from visionjobs.cli.submit_plans import Code, Plan, plan_new_run, plan_next_attempt
+from visionjobs.cli.submit_steps import run_folder
 from visionjobs.cluster import code
 from visionjobs.cluster.code import pack_code, upload_code, working_tree
-from visionjobs.errors import UserError
+from visionjobs.errors import ObjectExistsError, StorageError, UserError
 from visionjobs.jobfile import find_job, load_job
 from visionjobs.runs import Run, run_ids
 from visionjobs.settings import Settings
+from visionjobs.storage_folder import FolderStore
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +151,62 @@ def test_a_continued_run_counts_its_attempts(project: Project) -> None:
     assert plan.submission.attempts == 3
     assert plan.submission.command == ("visionjobs", "attempt", run.id, "--set", "limits.attempts=4")
     assert plan.submission.name == run.id
+
+
+def test_a_run_that_goes_on_is_not_taken_over(project: Project, visionjobs: Callable[..., Any]) -> None:
+    run = project.begun
+    run.store.write("record.json", json.dumps(run.record() | {"state": "running"}))
+    number = run.claims()[-1].number
+
+    def check(minutes: int) -> Any:
+        updated = datetime.now(UTC) - timedelta(minutes=minutes)
+        progress = json.dumps({"updated": updated.isoformat()})
+        run.store.write(f"attempts/{number:04}/progress.json", progress)
+        checks = plan_next_attempt(Settings.from_env(), project.root, None, [], run.id, Code()).checks
+        return next(check for check in checks if check.name == "run")
+
+    assert check(11).ok is True
+    assert "silent" in check(11).message
+    fresh = check(1)
+    assert (fresh.ok, fresh.exit_status) == (False, 2)
+    assert f"{run.id} is running" in fresh.message
+    assert f"visionjobs cancel {run.id}" in fresh.hint
+    refused = visionjobs("submit", "--run", run.id)
+    assert (refused.status, fresh.message in refused.err) == (2, True)
+
+
+@pytest.fixture
+def new_plan(project: Project) -> Plan:
+    """A new run, whose dataset.json is stored and its spec is not: there nobody can write."""
+    plan = plan_new_run(Settings.from_env(), project.root, "tiny", [], sample=False, dry_run=True, code=Code())
+    return replace(plan, checks=[])
+
+
+@pytest.mark.parametrize("key", ["dataset.json", "spec.yaml", "submission.json"])
+@pytest.mark.parametrize("trouble", [StorageError("the disk is full"), KeyboardInterrupt()])
+def test_nothing_half_made_stays_of_a_new_run(
+    new_plan: Plan, monkeypatch: pytest.MonkeyPatch, key: str, trouble: BaseException
+) -> None:
+    real = FolderStore.write
+
+    def write(self: FolderStore, name: str, data: bytes | str, *, if_absent: bool = False) -> None:
+        if name == key:
+            raise trouble
+        real(self, name, data, if_absent=if_absent)
+
+    monkeypatch.setattr(FolderStore, "write", write)
+    with pytest.raises(type(trouble)), run_folder(new_plan, {}):
+        pytest.fail("nothing is submitted")
+    assert not new_plan.root.entries(f"runs/{new_plan.submission.name}")
+
+
+def test_a_run_of_somebody_else_with_that_id_stays(new_plan: Plan) -> None:
+    with run_folder(new_plan, {"owner": "bob"}):
+        pass
+    before = new_plan.root.entries(f"runs/{new_plan.submission.name}")
+    with pytest.raises(ObjectExistsError), run_folder(new_plan, {"owner": "ada"}):
+        pytest.fail("nothing is submitted")
+    assert new_plan.root.entries(f"runs/{new_plan.submission.name}") == before
 
 
 def test_fetch_code(project: Project, visionjobs: Callable[..., Any]) -> None:

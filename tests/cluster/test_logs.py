@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from visionjobs.cluster.dashboard import head_pod, token_command
 from visionjobs.cluster.follow import driver_pods, named_pod
 from visionjobs.cluster.logs import SeenLines
 from visionjobs.cluster.outcome import exit_status
+from visionjobs.cluster.run_status import RunStatus
 from visionjobs.cluster.state import JobState, PodState
 from visionjobs.errors import UserError
-from visionjobs.runs import open_run
+from visionjobs.runs import open_run, stop_requested
 from visionjobs.storage import open_store
 
 DAY = "2026-01-31T12:00:"
@@ -141,6 +144,12 @@ def test_without_a_record_the_objects_phase_tells() -> None:
     assert exit_status(None, None) == 1
 
 
+@pytest.mark.parametrize(("phase", "status"), [("succeeded", 0), ("failed", 1)])
+def test_of_an_evaluation_status_tells_the_same(phase: str, status: int) -> None:
+    state = job(phase=phase, kind="evaluate")
+    assert RunStatus("eval", None, state, {}, "team").exit_status == exit_status(None, state) == status
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Commands:
     """Without a cluster."""
@@ -182,6 +191,33 @@ def test_a_run_that_stored_no_log_says_so(command: Commands) -> None:
 def test_options_that_do_not_go_together(command: Commands, arguments: tuple[str, ...]) -> None:
     begin_run(command.storage, "one").write("logs/driver.log", "x")
     assert command("logs", "one", *arguments).status == 2
+
+
+@pytest.mark.parametrize(
+    ("submission", "again"),
+    [(None, "run tiny --run one"), ({"backend": "job", "namespace": "team"}, "submit tiny --run one --backend job"),
+     ({"backend": "rayjob"}, "submit tiny --run one")],
+)  # fmt: skip
+def test_how_to_continue_is_told_by_where_it_was(
+    command: Commands, submission: dict[str, str] | None, again: str
+) -> None:
+    attempt = begin_run(command.storage, "one", "interrupted")
+    attempt.write("logs/driver.log", "x")
+    if submission:
+        attempt.write_shared("submission.json", json.dumps(submission))
+    for verb in (("cancel", "one"), ("logs", "one", "-f")):
+        assert f"Continue with: visionjobs {again}\n" in command(*verb).err
+
+
+def test_cancel_now_of_a_run_that_is_not_on_the_cluster_does_not_wait(command: Commands) -> None:
+    run = begin_run(command.storage, "one").run
+    begin = time.monotonic()
+    ended = command("cancel", "one", "--now")
+    assert time.monotonic() - begin < 5
+    assert ended.status == 0
+    assert "where it still runs it stops at its next step" in ended.err
+    assert "Continue with: visionjobs run tiny --run one" in ended.err
+    assert stop_requested(run.store) == "jane cancelled it"
 
 
 def test_cancel_and_dashboard_of_runs_that_are_on_no_cluster(command: Commands) -> None:

@@ -52,10 +52,8 @@ class Lab:
 
     def left_nothing(self) -> bool:
         """Whether neither the cluster nor the storage has anything of a job."""
-        from visionjobs.runs import run_ids
-
         kinds = ("rayjobs", "jobs", "networkpolicies")
-        return not run_ids(self.root) and not any(self.objects(kind) for kind in kinds)
+        return not self.root.entries("runs") and not any(self.objects(kind) for kind in kinds)
 
 
 @pytest.fixture(scope="session")

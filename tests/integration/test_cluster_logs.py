@@ -102,6 +102,25 @@ def test_a_jobs_next_pod_is_followed_and_its_failure_is_the_exit_status(
     assert "Attempt 2 begins" in ended.err
 
 
+def test_the_run_of_a_manifest_applied_by_hand_is_looked_for_at_the_end(
+    apiserver: ApiServer, namespace: str, hands: Hands, kubelet: Kubelet, command: Commands
+) -> None:
+    apiserver.create(batch_job("one"), namespace)
+    pod = hands.job_pod("one")
+    log = kubelet.log(namespace, pod, "job")
+    hands.run_pod(pod)
+
+    def script() -> None:
+        log.wait_for_reader()
+        begin_run(command.storage, "one", "failed")
+        log.end()
+        hands.end_pod(pod, 3)
+        hands.end_job("one", succeeded=False, reason="PodFailurePolicy")
+
+    ended = command("logs", "one", "-f", script=script)
+    assert ended.status == 3, ended.err
+
+
 def test_an_attempt_that_came_and_went_between_two_looks_is_shown(
     apiserver: ApiServer, namespace: str, hands: Hands, kubelet: Kubelet, command: Commands,
     monkeypatch: pytest.MonkeyPatch,
@@ -320,7 +339,7 @@ def test_attempts_before_are_stored_and_the_newest_is_in_its_pod(
     gone = command("logs", "one", "-f")
     assert gone.out == b"stored \xff\nthird\n"
     assert gone.status == 1
-    assert "visionjobs submit tiny --run one" in gone.err
+    assert "visionjobs run tiny --run one" in gone.err, "nothing tells that it was submitted"
 
 
 def test_a_job_that_is_deleted_meanwhile_ends_it(

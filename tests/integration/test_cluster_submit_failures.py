@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -152,15 +154,15 @@ def test_a_server_that_is_away_before_anything_is_applied(lab: Lab) -> None:
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, kind: str, act: Callable[[], None]) -> None:
-    """`act` right before an object of this kind is applied for good."""
-    real = Cluster.apply
+    """`act` right before an object of this kind is made."""
+    real = Cluster.create
 
-    def apply_one(self: Cluster, obj: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        if obj["kind"] == kind and not dry_run:
+    def create(self: Cluster, obj: dict[str, Any]) -> dict[str, Any]:
+        if obj["kind"] == kind:
             act()
-        return real(self, obj, dry_run=dry_run)
+        return real(self, obj)
 
-    monkeypatch.setattr(Cluster, "apply", apply_one)
+    monkeypatch.setattr(Cluster, "create", create)
     monkeypatch.setattr(apply, "LOOK_SECONDS", 1.0)
 
 
@@ -188,15 +190,15 @@ def test_a_server_that_goes_between_the_objects_says_what_stays(lab: Lab, monkey
 
 
 def test_an_answer_that_is_lost_is_asked_for_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Cluster.apply
+    real = Cluster.create
 
-    def lossy(self: Cluster, obj: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        stored = real(self, obj, dry_run=dry_run)
-        if obj["kind"] == "RayJob" and not dry_run:
+    def lossy(self: Cluster, obj: dict[str, Any]) -> dict[str, Any]:
+        stored = real(self, obj)
+        if obj["kind"] == "RayJob":
             raise ClusterError("the cluster does not answer (a test)")
         return stored
 
-    monkeypatch.setattr(Cluster, "apply", lossy)
+    monkeypatch.setattr(Cluster, "create", lossy)
     run_id = lab.submitted()
     assert lab.server.get("networkpolicies", lab.namespace, run_id)["metadata"]["ownerReferences"]
 
@@ -218,19 +220,42 @@ def test_a_refusal_of_the_job_takes_everything_back(lab: Lab, monkeypatch: pytes
     assert lab.left_nothing()
 
 
-def test_ctrl_c_in_the_middle_takes_everything_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Cluster.apply
+@pytest.mark.parametrize(("method", "kind"), [("create", "NetworkPolicy"), ("create", "RayJob"), ("apply", "RayJob")])
+def test_ctrl_c_in_the_middle_takes_everything_back(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, method: str, kind: str
+) -> None:
+    """While an object is made, of which the answer must be known, or when the policy is given to the job."""
+    real = getattr(Cluster, method)
 
-    def interrupted(self: Cluster, obj: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        stored = real(self, obj, dry_run=dry_run)
-        if obj["kind"] == "RayJob" and not dry_run:
-            raise KeyboardInterrupt
-        return stored
+    def interrupted(self: Cluster, obj: dict[str, Any], **options: Any) -> dict[str, Any]:
+        owners = obj.get("metadata", {}).get("ownerReferences")
+        if obj["kind"] == kind or (method == "apply" and owners):
+            os.kill(os.getpid(), signal.SIGINT)
+        return dict(real(self, obj, **options))
 
-    monkeypatch.setattr(Cluster, "apply", interrupted)
+    monkeypatch.setattr(Cluster, method, interrupted)
     ended = lab.run("submit", "tiny")
     assert (ended.status, ended.out) == (130, "")
     assert lab.left_nothing()
+
+
+def test_what_ctrl_c_cannot_take_back_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Cluster.create
+
+    def interrupted(self: Cluster, obj: dict[str, Any]) -> dict[str, Any]:
+        stored = real(self, obj)
+        if obj["kind"] == "RayJob":
+            lab.server.stop("apiserver")
+            os.kill(os.getpid(), signal.SIGINT)
+        return stored
+
+    monkeypatch.setattr(Cluster, "create", interrupted)
+    ended = lab.run("submit", "tiny")
+    lab.server.start()
+    (run_id,) = run_ids(lab.root)
+    assert (ended.status, ended.out) == (4, "")
+    assert f"the RayJob {run_id} could not be taken back" in ended.err
+    assert f"visionjobs status {run_id}" in ended.err
 
 
 def test_a_storage_that_does_not_answer_ends_with_4(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,23 @@ def test_watch_ends_with_how_it_ended(
 
 
 @pytest.mark.timeout(120)
+def test_watch_ends_with_1_where_a_continued_run_is_deleted_before_it_begins(
+    visionjobs: Callable[..., Ended], submit: Callable[..., str], folder: Callable[..., Attempt], apiserver: ApiServer,
+    namespace: str,
+) -> None:  # fmt: skip
+    name = submit()
+    folder(name, "complete", finished=stamp(-300))
+
+    def act() -> None:
+        time.sleep(1)
+        apiserver.delete("rayjobs", namespace, name)
+
+    with meanwhile(act):
+        told = visionjobs("status", name, "--watch")
+    assert told.status == 1, told.err
+
+
+@pytest.mark.timeout(120)
 def test_watch_goes_on_while_the_cluster_is_away(
     visionjobs: Callable[..., Ended], submit: Callable[..., str], hands: Hands, folder: Callable[..., Attempt],
     apiserver: ApiServer,

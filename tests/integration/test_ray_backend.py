@@ -53,12 +53,12 @@ def stopped(project: Project, url: str) -> Path:
     submitted = project.call("submit", "tiny", "--backend", "ray", "--address", url, "--set", "train.epochs=400")
     assert submitted.returncode == 0, submitted.stderr
     run = Path(submitted.stdout.splitlines()[-1])
-    assert json.loads((run / "submission.json").read_text())["submission_id"] == f"{run.name}-1"
+    assert json.loads((run / "submission.json").read_text())["submission_id"].startswith(f"{run.name}-")
     follower = project.start("logs", run.name, "-f")
     wait_until(lambda: int(str(progress(run).get("step", 0))) > 20, "training", 120)
     again = project.call("submit", "tiny", "--run", run.name, "--backend", "ray", "--address", url)
-    assert again.returncode in (1, 2)
-    assert "already (RUNNING)" in again.stderr
+    assert again.returncode == 2
+    assert f"visionjobs cancel {run.name}" in again.stderr
     status = project.call("status", run.name, "--json")
     assert json.loads(status.stdout)["state"] == "running", status.stderr
     cancelled = project.call("cancel", run.name)
@@ -66,6 +66,7 @@ def stopped(project: Project, url: str) -> Path:
     out, err = follower.communicate(timeout=60)
     assert follower.returncode == 1, err
     assert "starting the workers" in out
+    assert f"Continue with: visionjobs submit tiny --run {run.name} --backend ray --address {url}" in err
     return run
 
 
@@ -75,8 +76,25 @@ def test_cancelled_with_a_checkpoint_and_its_logs(stopped: Path) -> None:
     checkpoints = sorted((stopped / "attempts" / "0001" / "checkpoints").glob("*/manifest.json"))
     assert json.loads(checkpoints[-1].read_text())["step"] == progress(stopped)["step"], "of the very last step"
     assert "starting the workers" in (stopped / "attempts" / "0001" / "logs" / "driver.log").read_text()
-    ray_logs = list((stopped / "attempts" / "0001" / "logs" / "ray").glob("*/*"))
-    assert any(path.name.startswith("worker-") for path in ray_logs)
+    assert not (stopped / "attempts" / "0001" / "logs" / "ray").exists(), "they are of other people's jobs too"
+
+
+TOO_MANY = ("--set", "resources.workers=64")
+"""More than this Ray has: the driver ends before it claims an attempt."""
+
+
+def test_a_driver_that_ends_before_its_attempt_is_told_of(project: Project, url: str, stopped: Path) -> None:
+    submit = ("submit", "tiny", "--run", stopped.name, "--backend", "ray", "--address", url)
+    failed = project.call(*submit, *TOO_MANY, "--wait")
+    assert failed.returncode == 1, failed.stderr
+    assert "64" in failed.stderr
+    assert "exit status 2: a mistake in what was asked" in failed.stderr
+    told = json.loads(project.call("status", stopped.name, "--json").stdout)
+    assert told["state"] == "failed to start"
+    assert "exit status 2" in told["reasons"][0]
+    assert project.call("status", stopped.name, "--watch").returncode == 1
+    assert project.call("logs", stopped.name, "-f").returncode == 1
+    assert not (stopped / "attempts" / "0002").exists(), "it claimed none, and is submitted again below"
 
 
 def test_continued_to_the_end_by_the_code_that_travelled(project: Project, url: str, stopped: Path) -> None:
@@ -95,6 +113,19 @@ def test_continued_to_the_end_by_the_code_that_travelled(project: Project, url: 
     logs = project.call("logs", stopped.name)
     assert logs.returncode == 0
     assert f"epoch {epochs}/{epochs}" in logs.stdout
+    status = project.call("status", stopped.name, "--watch")
+    assert status.returncode == 0, status.stderr
+
+
+def test_a_complete_run_that_is_continued_and_does_not_begin(project: Project, url: str, stopped: Path) -> None:
+    record = json.loads((stopped / "record.json").read_text())
+    assert record["state"] == "complete"
+    failed = project.call(
+        "submit", "tiny", "--run", stopped.name, "--set", f"train.epochs={record['epochs'] + 1}", *TOO_MANY,
+        "--backend", "ray", "--address", url, "--wait",
+    )  # fmt: skip
+    assert failed.returncode == 1, failed.stderr
+    assert project.call("logs", stopped.name, "-f").returncode == 1
 
 
 def test_no_secret_went_to_ray(project: Project, stopped: Path) -> None:

@@ -47,6 +47,10 @@ EXIT_STATUSES = (
 
 
 class _Verbs(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        _flow(self)
+
     def invoke(self, ctx: Any) -> Any:
         """Typer itself ends an interrupted command with 130 as well, but without a word."""
         try:
@@ -54,6 +58,15 @@ class _Verbs(TyperGroup):
         except KeyboardInterrupt:
             print_error("Interrupted.")
             raise typer.Exit(130) from None
+
+
+def _flow(command: Any) -> None:
+    """One line a paragraph in its help and that of all below it: typer keeps the line breaks of docstrings in all but
+    the first, and a terminal that is narrower than the source breaks each line a second time."""
+    if command.help:
+        command.help = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    for below in getattr(command, "commands", {}).values():
+        _flow(below)
 
 
 app = typer.Typer(

@@ -24,7 +24,7 @@ PLAIN_SECONDS = 15.0
 def cancel(
     name: Annotated[str, typer.Argument(metavar="RUN", help="id of a run, or name of an evaluation or import")],
     at_once: Annotated[
-        bool, typer.Option("--now", help="do not wait for a checkpoint; its pods still have their own grace for one")
+        bool, typer.Option("--now", help="do not wait for a checkpoint; pods still have their own grace for one")
     ] = False,
     grace: Annotated[
         int | None, typer.Option("--grace", min=0, help="wait so many seconds at most (default: what its pods have)")
@@ -32,8 +32,9 @@ def cancel(
 ) -> None:
     """End a job: ask its attempt to stop with a checkpoint, wait for that, then delete it from the cluster.
 
-    The run stays, and can be continued. One that has not begun is deleted at once. Exit status 0 also where it had
-    ended before; 1 where a run that is not on the cluster does not stop in time.
+    The run stays, and can be continued. One that has not begun is deleted at once. On a Ray that was there before,
+    --now leaves no time for a checkpoint. Exit status 0 also where it had ended before; 1 where a run that is not on
+    the cluster does not stop in time.
     """
     found = look_up(name)
     if found.cluster_trouble is not None:
@@ -46,6 +47,7 @@ def cancel(
 
 def _on_cluster(found: Found, cluster: Cluster, job: JobState, at_once: bool, grace: int | None) -> None:
     from visionjobs.cluster.cancel import check_may_delete, delete_job
+    from visionjobs.cluster.run_status import how_to_continue
 
     if job.phase == "stopping":
         _say(f"{job.name} was cancelled before, and is stopping: {'; '.join(job.reasons)}")
@@ -60,9 +62,9 @@ def _on_cluster(found: Found, cluster: Cluster, job: JobState, at_once: bool, gr
     else:
         _say(f"{job.name} was {job.phase}, and is deleted from the cluster.")
     if found.run is not None:
-        _say_how_to_continue(found.run, job.job)
+        _say_how_to_continue(found.run, job)
     elif job.kind == "run":
-        _say(f"Continue with: visionjobs submit {job.job} --run {job.name}")
+        _say(f"Continue with: {how_to_continue(job.name, job.job, job.backend, {})}")
 
 
 def _stop(found: Found, cluster: Cluster, job: JobState, grace: int | None) -> bool:
@@ -92,39 +94,48 @@ def _elsewhere(run: Run, at_once: bool, grace: int | None) -> None:
     from visionjobs.cluster.submission import GRACE_SECONDS
 
     state = run.record().get("state") or "not begun"
-    if _stop_on_ray(run, at_once or state != "running"):
-        _say_how_to_continue(run, run.spec().name)
-        return
+    if not _stop_on_ray(run, at_once or state != "running"):
+        _stop_somewhere(run, state, at_once, GRACE_SECONDS if grace is None else grace)
+    _say_how_to_continue(run, None)
+
+
+def _stop_somewhere(run: Run, state: str, at_once: bool, seconds: int) -> None:
+    """Ask the attempt to stop, wherever it runs. Raises VisionjobsError where it has not within `seconds`."""
     if state != "running":
         _say(f"Nothing of run {run.id} is on the cluster; its state: {state}.")
-        _say_how_to_continue(run, run.spec().name)
-        return
-    seconds = GRACE_SECONDS if grace is None else grace
-    if not _ask_and_wait(run, None, seconds):
+    elif at_once:
+        _ask(run)
+        _say(f"Asked run {run.id} to stop. It is not on the cluster: where it still runs it stops at its next step.")
+    elif not _ask_and_wait(run, None, seconds):
         raise VisionjobsError(
             f"run {run.id} was asked to stop, but has not within {seconds} s. It is not on the cluster: where it still "
-            f"runs it stops at its next step; if it was killed: visionjobs run {run.spec().name} --run {run.id}"
+            f"runs it stops at its next step; if it was killed: {_again(run, None)}"
         )
-    _say_how_to_continue(run, run.spec().name)
 
 
 def _stop_on_ray(run: Run, at_once: bool) -> bool:
-    """With `at_once`, end the run's job on the Ray that it was submitted to: its process is told to stop, which it does
-    with a checkpoint too, if that takes no longer than Ray waits. False: there is none."""
+    """With `at_once`, end the run's job on the Ray that it was submitted to, which leaves no time for a checkpoint.
+    False: there is none."""
     from visionjobs.cluster.ray_jobs import stop_ray
 
     job = ray_job(run) if at_once else None
     if job is None or not stop_ray(job.address, job.submission_id):
         return False
-    _say(f"Job {job.submission_id} on the Ray at {job.address} was told to stop.")
+    _say(
+        f"Job {job.submission_id} on the Ray at {job.address} was told to end, and is killed 3 s later: what it did "
+        "since its last checkpoint is lost."
+    )
     return True
+
+
+def _ask(run: Run) -> None:
+    request_stop(run.store, f"{ClusterSettings.from_env().owner} cancelled it")
 
 
 def _ask_and_wait(run: Run, cluster: Cluster | None, seconds: int) -> bool:
     from visionjobs.cluster.cancel import wait_for_end
 
-    owner = ClusterSettings.from_env().owner
-    request_stop(run.store, f"{owner} cancelled it")
+    _ask(run)
     _say(f"Asked run {run.id} to stop with a checkpoint; waiting for at most {seconds} s.")
     told = time.monotonic()
 
@@ -151,7 +162,16 @@ def _step(run: Run) -> str:
     return f", step {progress['step']}" if progress and "step" in progress else ""
 
 
-def _say_how_to_continue(run: Run, job: str) -> None:
+def _again(run: Run, job: JobState | None) -> str:
+    """The command that continues it. job: that was on the cluster."""
+    from visionjobs.cluster.run_status import how_to_continue, read_submission
+
+    submission = read_submission(run)
+    backend = job.backend if job else str(submission.get("backend", "local"))
+    return how_to_continue(run.id, job.job if job else run.spec().name, backend, submission)
+
+
+def _say_how_to_continue(run: Run, job: JobState | None) -> None:
     try:
         record = run.record()
     except VisionjobsError:
@@ -162,7 +182,7 @@ def _say_how_to_continue(run: Run, job: str) -> None:
         case "failed":
             _say(f"The run failed for good: {record.get('message')}")
         case _:
-            _say(f"Continue with: visionjobs submit {job} --run {run.id}")
+            _say(f"Continue with: {_again(run, job)}")
 
 
 def _say(text: str) -> None:

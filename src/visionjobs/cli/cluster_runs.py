@@ -32,7 +32,7 @@ class Found:
 def look_up(name: str) -> Found:
     """Ask the cluster and the storage. Raises what is the matter where neither knows it."""
     cluster, job, cluster_trouble = _ask_cluster(name)
-    run, storage_trouble = _ask_storage(name)
+    run, storage_trouble = find_run(name)
     if job is None and run is None:
         trouble = cluster_trouble or storage_trouble or UserError(f'There is no "{name}"')
         if cluster_trouble is None and cluster is not None:
@@ -54,7 +54,8 @@ def _ask_cluster(name: str) -> tuple[Cluster | None, JobState | None, Visionjobs
         return None, None, error
 
 
-def _ask_storage(name: str) -> tuple[Run | None, VisionjobsError | None]:
+def find_run(name: str) -> tuple[Run | None, VisionjobsError | None]:
+    """The run of that name in the storage, or why it cannot be told or there is none."""
     try:
         settings = Settings.from_env()
         return open_run(open_store(settings.storage, settings.endpoint), name), None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visionjobs.cli.cluster_runs import Found, RayJob, look_up, newest_attempt, ray_job
+from visionjobs.cli.cluster_runs import Found, RayJob, find_run, look_up, newest_attempt, ray_job
 from visionjobs.cli.console import err, print_warning
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.runs import Run
@@ -44,12 +44,11 @@ def logs(
             raise found.cluster_trouble
         print_warning(str(found.cluster_trouble))
     on_ray = ray_job(found.run) if found.job is None else None
-    if on_ray is not None and _from_ray(on_ray, found.run, follow, attempt):
-        job = None
-    else:
+    job = None if on_ray is None else _from_ray(on_ray, found.run, follow, attempt)
+    if job is None:
         job = _from_cluster(found, follow, attempt, pod, every)
     if follow:
-        _end(found.run, job)
+        _end(found.run or find_run(name)[0], job)  # a manifest applied by hand makes its run when it begins
 
 
 def _from_cluster(found: Found, follow: bool, attempt: int | None, pod: str | None, every: bool) -> JobState | None:
@@ -64,24 +63,28 @@ def _from_cluster(found: Found, follow: bool, attempt: int | None, pod: str | No
     return job
 
 
-def _from_ray(job: RayJob, run: Run | None, follow: bool, attempt: int | None) -> bool:
-    """What the Ray has of the newest attempt, to its end with `follow`. False: nothing any more, or it is not asked."""
-    from visionjobs.cluster.ray_jobs import follow_ray_logs, ray_logs, ray_status
+def _from_ray(job: RayJob, run: Run | None, follow: bool, attempt: int | None) -> JobState | None:
+    """What the Ray has of the newest attempt, to its end with `follow`; the job as it is then. None: the Ray has
+    nothing (any more), or is not asked."""
+    from visionjobs.cluster.ray_jobs import follow_ray, ray_logs, ray_state
+
+    def write(text: str) -> None:
+        _write("", text.encode(errors="surrogateescape"))
 
     if attempt is not None and run is not None and attempt != newest_attempt(run):
-        return False
+        return None
     try:
-        if ray_status(job.address, job.submission_id) is None:
-            return False
-        name = job.submission_id
-        for piece in follow_ray_logs(job.address, name) if follow else [ray_logs(job.address, name)]:
-            _write("", piece.encode(errors="surrogateescape"))
+        state = ray_state(job.address, job.submission_id)
+        if state is not None and follow:
+            return follow_ray(job.address, job.submission_id, write)
+        if state is not None:
+            write(ray_logs(job.address, job.submission_id))
     except VisionjobsError as error:
         if follow:
             raise
         print_warning(str(error))
-        return False
-    return True
+        return None
+    return state
 
 
 def _is_live(job: JobState, run: Run | None, attempt: int | None) -> bool:
@@ -155,13 +158,16 @@ def _why_none(run: Run, attempt: int | None) -> str:
 def _end(run: Run | None, state: JobState | None) -> None:
     """Say how it ended, and end as it did."""
     from visionjobs.cluster.outcome import exit_status
+    from visionjobs.cluster.run_status import how_to_continue, read_submission
 
     status = exit_status(run, state)
     if state is not None and state.ended:
         reasons = f": {'; '.join(state.reasons)}" if state.reasons else ""
         _say(f"{state.name} has ended: {state.phase}{reasons}")
     if status == 1 and run is not None:
-        _say(f"Continue with: visionjobs submit {run.spec().name} --run {run.id}")
+        submission = read_submission(run)
+        backend = state.backend if state else str(submission.get("backend", "local"))
+        _say(f"Continue with: {how_to_continue(run.id, run.spec().name, backend, submission)}")
     if status:
         raise typer.Exit(status)
 

@@ -6,6 +6,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -40,13 +41,14 @@ def status(
 ) -> None:
     """Show a run: its state, pods and what they wait for, progress, ETA, best epoch, GPU-hours, and what to do next.
 
-    Joins the run folder with the cluster of the kubeconfig, if there is one; without RUN, all that is on the cluster
-    and did not end over a day ago, else what runs in this storage. Keys of --json: run kind job task state reasons
-    message stop backend namespace address owner attempt attempts epochs_done epochs step steps stage done total
-    eta_seconds updated best row gpu_hours created finished folder cluster failures next; null where absent.
+    Joins the run folder with the cluster of the kubeconfig, if there is one, or the Ray it was submitted to; without
+    RUN, all that is on the cluster and did not end over a day ago, else what runs in this storage. Keys of --json: run
+    kind job task state reasons message stop backend namespace address owner attempt attempts epochs_done epochs step
+    steps stage done total eta_seconds updated best row gpu_hours created finished folder cluster failures next; null
+    where absent.
 
-    Exit status: 0 it could be told, else 2 no such run, 4 the storage, or the cluster that the run was submitted to,
-    does not answer (what the other knows is shown). With --watch: 0 the run is complete, 1 it is not, and may be
+    Exit status: 0 it could be told, else 2 no such run, 4 the storage, or the cluster or Ray that the run was submitted
+    to, does not answer (what the other knows is shown). With --watch: 0 the run is complete, 1 it is not, and may be
     continued, 3 it failed for good.
     """
     settings = Settings.from_env()
@@ -75,10 +77,9 @@ def _show(name: str, root: Store, cluster: Cluster | None, json_wanted: bool) ->
 
 
 def _matters(found: RunStatus, source: str) -> bool:
-    """Whether what did not answer leaves the state untold: the cluster has a say in it only where it has the run."""
-    if source == "storage":
-        return True
-    return found.backend in ("rayjob", "job") and found.state not in ("complete", "failed")
+    """Whether what did not answer leaves the state untold: only where it has the run does it have a say."""
+    asked = {"rayjob": "cluster", "job": "cluster", "ray": "ray"}.get(found.backend)
+    return source == "storage" or (source == asked and not found.settled)
 
 
 def _check_found(found: RunStatus, root: Store, cluster: Cluster | None) -> None:
@@ -95,7 +96,7 @@ def _check_found(found: RunStatus, root: Store, cluster: Cluster | None) -> None
 
 def _watch(name: str, root: Store, cluster: Cluster | None, json_wanted: bool) -> int:
     """Show one run until it ends. Returns the exit status. What does not answer is told once, and asked again."""
-    shown, seen = None, False
+    shown, seen = None, None
     warned: set[str] = set()
     live = Live(console=err, auto_refresh=False) if err.is_terminal and not json_wanted else None
     with live or nullcontext():
@@ -113,20 +114,20 @@ def _watch(name: str, root: Store, cluster: Cluster | None, json_wanted: bool) -
             elif line != shown and found.found:
                 _print_json(found) if json_wanted else _say(line)
             shown = line
-            seen = seen or found.job is not None
+            seen = found.job or seen
             if _is_over(found, seen):
-                return found.exit_status
+                return replace(found, job=seen).exit_status
             time.sleep(WATCH_SECONDS)
 
 
-def _is_over(found: RunStatus, seen: bool) -> bool:
-    """Whether nothing more will come. seen: whether there was an object on the cluster before, which is gone now."""
+def _is_over(found: RunStatus, seen: JobState | None) -> bool:
+    """Whether nothing more will come. seen: its job, now or before."""
     failed = {failure.source for failure in found.failures}
-    if "cluster" in failed:  # a record that says interrupted may be of the attempt before
-        return found.state in ("complete", "failed")
+    if "ray" in failed or ("cluster" in failed and found.backend != "ray"):
+        return found.settled  # a record that says interrupted may be of the attempt before
     if "storage" in failed:
         return found.job is not None and found.job.ended
-    return found.ended or (seen and found.job is None)
+    return found.ended or (seen is not None and found.job is None)
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from visionjobs.cli.console import number
 from visionjobs.cli.run_view import epoch_line
-from visionjobs.cluster.run_status import RunStatus
+from visionjobs.cluster.run_status import RunStatus, how_to_continue
 from visionjobs.cluster.state import JobState
 from visionjobs.run_progress import RunProgress
 
@@ -61,8 +61,8 @@ def _progress_lines(progress: RunProgress, status: RunStatus) -> Iterator[tuple[
     if progress.row is not None:
         yield "last", escape(epoch_line(progress.row, progress.epochs))
     yield "GPU-hours", number(progress.gpu_hours, ".2f")
-    if progress.stop is not None and not status.ended:
-        yield "stop", escape(f"it was asked to stop: {progress.stop}")
+    if progress.stop is not None and progress.stop not in (progress.message or ""):
+        yield "stop", escape(f"it was asked to stop, because {progress.stop}")
     if progress.message:
         yield "message", escape(progress.message)
     yield "folder", escape(progress.address)
@@ -79,7 +79,7 @@ def next_commands(status: RunStatus) -> list[str]:
     if status.job is not None and status.job.kind in ("evaluate", "import"):
         return [] if state == "complete" else [f"visionjobs logs {name}"]
     if state in ("interrupted", "failed to start", "stopping") or state.startswith("silent"):
-        again = f"visionjobs {'run' if local else 'submit'} {job} --run {name}"
+        again = how_to_continue(name, job, status.backend, status.submission)
         return [again] if local else [f"visionjobs logs {name}", again]
     return [f"visionjobs logs {name}"] if state == "failed" and not local else []
 
@@ -138,10 +138,10 @@ def _position(progress: RunProgress) -> str:
 
 
 def _where(status: RunStatus) -> str:
+    if status.backend == "ray":
+        return f"the Ray at {status.submission.get('address')}" + (_who(status.job) if status.job else "")
     if status.job is not None:
         return f"{BACKENDS[status.job.backend]} in namespace {status.namespace}{_who(status.job)}"
-    if status.backend == "ray":
-        return f"the Ray at {status.submission.get('address')}"
     if status.backend != "local":
         where = f"namespace {status.submission.get('namespace')}"
         asked = any(failure.source == "cluster" for failure in status.failures) or status.namespace is None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from visionjobs.cli.console import err, out, print_error, print_warning
+from visionjobs.cli.submit_inputs import RUN, was_in_pods_of
 from visionjobs.cli.submit_plans import Code, Plan, warn_of_twin
 from visionjobs.cli.submit_steps import Options, report, run_folder, say_submitted
 from visionjobs.cluster.apply import PerhapsAppliedError, apply_job, remove_ended
@@ -47,6 +48,8 @@ def submit_to_cluster(settings: Settings, plan: Plan, code: Code, options: Optio
         report([*checks, Check("cluster", False, str(error))])
         return
     asked, ended, live = _ask(cluster, cluster_settings, plan, options.backend, objects)
+    if _knows_run(cluster, plan, asked):
+        checks = [check for check in checks if check.name != RUN]
     report([*checks, *asked])
     warn_of_twin(plan, live)
     if options.dry_run:
@@ -91,10 +94,20 @@ def _ask(
     return checks, ended, [job.name for job in jobs if job.job == plan.submission.job and not job.ended]
 
 
+def _knows_run(cluster: Cluster, plan: Plan, asked: Sequence[Check]) -> bool:
+    """Whether this cluster, rather than the run's folder, tells if the run goes on: it does here, or its last attempt
+    was here and may have been killed just now."""
+    free = next((check.ok for check in asked if check.name == "name"), None)
+    if plan.run is None or free is None:
+        return False
+    return not free or was_in_pods_of(plan.run, cluster.server, cluster.namespace)
+
+
 def _apply(
     cluster: Cluster, settings: ClusterSettings, plan: Plan, backend: str, objects: Sequence[Object]
 ) -> None:  # fmt: skip
-    where = {"backend": backend, "namespace": cluster.namespace, "image": settings.image, "owner": settings.owner}
+    where = {"backend": backend, "server": cluster.server, "namespace": cluster.namespace}
+    where |= {"image": settings.image or "", "owner": settings.owner}
     name = plan.submission.name
     try:
         with run_folder(plan, where):

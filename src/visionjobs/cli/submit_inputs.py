@@ -1,4 +1,4 @@
-"""The inputs of a job that is submitted: dataset and weights, checked and pinned before anything is made."""
+"""The inputs of a job that is submitted: dataset, weights and run, checked and pinned before anything is made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionjobs.cluster.check import Check, look
+from visionjobs.cluster.run_status import read_submission
 from visionjobs.cluster.sizes import cluster_share
 from visionjobs.errors import UserError
+from visionjobs.run_progress import SILENT_SECONDS, run_state
 from visionjobs.runs import Run
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
@@ -16,6 +18,9 @@ from visionjobs.storage import Store, open_store
 if TYPE_CHECKING:
     from visionjobs.data.manifest import Manifest
     from visionjobs.models.weights import Source
+
+RUN = "run"
+"""Name of the check that a run which is continued does not go on somewhere."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,36 @@ def check_inputs(root: Store, spec: JobSpec, cache: Path, run: Run | None = None
     if manifests:  # pinning needs it
         checks.append(look("weights", weights))
     return Inputs(pinned[-1], manifests[0] if manifests else None, checks)
+
+
+def check_run(run: Run) -> Check:
+    """Nobody trains it now, on a machine, a Ray or a cluster, as far as its folder tells: the next attempt would take
+    it over, and end that one."""
+
+    def find() -> Check | str:
+        claims = run.claims()
+        state = run_state(run, run.record(), claims)
+        if state != "running":
+            return f"{run.id} is {state}"
+        attempts = [claim for claim in claims if claim.kind == "attempt"]
+        host = (attempts[-1].info.get("hardware") or {}).get("host") if attempts else None
+        return Check(
+            RUN, False, f"{run.id} is running" + (f" on {host}" if host else ""),
+            f"`visionjobs cancel {run.id}` first. One that was killed there may be continued once it has written "
+            f"nothing for {SILENT_SECONDS // 60} minutes",
+        )  # fmt: skip
+
+    return look(RUN, find)
+
+
+def was_in_pods_of(run: Run, server: str, namespace: str) -> bool:
+    """Whether its last attempt was in pods of this cluster, which then knows whether it goes on."""
+    attempts = [claim for claim in run.claims() if claim.kind == "attempt"]
+    pod = (attempts[-1].info.get("pod") or {}) if attempts else {}
+    if pod.get("backend") not in ("rayjob", "job"):
+        return False
+    where = read_submission(run)
+    return (where.get("server"), where.get("namespace")) == (server, namespace)
 
 
 def _usable_dataset(root: Store, spec: JobSpec) -> Manifest:

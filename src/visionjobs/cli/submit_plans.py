@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from visionjobs.cli.console import print_warning, stage_progress
 from visionjobs.cli.run import SAMPLES, check_weights_for_sample, continued_spec, on_sample, tell_of_changed_file
-from visionjobs.cli.submit_inputs import check_inputs
+from visionjobs.cli.submit_inputs import check_inputs, check_run
 from visionjobs.cluster.check import Check, look
 from visionjobs.cluster.submission import Submission, evaluate_submission, import_submission, run_submission
 from visionjobs.errors import UserError
 from visionjobs.jobfile import find_job, load_job
-from visionjobs.runs import Run, new_run_id, open_run, run_ids
+from visionjobs.runs import Run, new_run_id, open_run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
@@ -91,13 +91,13 @@ def plan_next_attempt(
         spec, run_id, settings, sets=sets, code=code.sha256, commit=code.commit, attempt=attempts + 1,
         checkpoint_seconds=_checkpoint_seconds(root, spec.name, run),
     )  # fmt: skip
-    return Plan(root, submission, inputs.checks, run.store.address, spec=spec, run=run)
+    return Plan(root, submission, [check_run(run), *inputs.checks], run.store.address, spec=spec, run=run)
 
 
 def _checkpoint_seconds(root: Store, job: str, run: Run | None) -> float | None:
     """How long the slowest checkpoint took, of this run or of the newest run of the job that tells."""
     prefix = f"{job.replace('_', '-')}-"
-    ids = [run_id for run_id in reversed(run_ids(root)) if run_id.startswith(prefix)][:LOOKED_AT]
+    ids = [run_id for run_id in reversed(root.folders("runs")) if run_id.startswith(prefix)][:LOOKED_AT]
     for candidate in ([run] if run else []) + [Run(run_id, root.at("runs", run_id)) for run_id in ids]:
         try:
             record = candidate.record()

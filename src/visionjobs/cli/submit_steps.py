@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from visionjobs.cli.console import err, print_error, print_warning
 from visionjobs.cli.submit_plans import Plan
 from visionjobs.cluster.apply import PerhapsAppliedError
 from visionjobs.cluster.check import Check, one_line, refuse
-from visionjobs.errors import VisionjobsError
+from visionjobs.errors import ObjectExistsError, VisionjobsError
 from visionjobs.runs import STOP, Run, create_run, now
 
 SUBMISSION = "submission.json"
@@ -41,31 +41,56 @@ def report(checks: Sequence[Check]) -> None:
 
 @contextmanager
 def run_folder(plan: Plan, where: Mapping[str, object]) -> Iterator[None]:
-    """The run's folder, with `where` it is submitted to, for the block that submits. One that is new is removed again
-    where that fails; a run that is continued is not asked to stop any more. Nothing of evaluations and imports."""
+    """The run's folder, with `where` it is submitted to, around the block that submits. Nothing of evaluations and
+    imports. Raises StorageError."""
     if plan.submission.kind != "run":
         yield
         return
-    run = _open(plan)
-    try:
-        note = {**where, "code": plan.submission.code, "submitted": now()}
-        run.store.write(SUBMISSION, json.dumps(note, indent=1))
+    note = json.dumps({**where, "code": plan.submission.code, "submitted": now()}, indent=1)
+    with _new(plan, note) if plan.run is None else _continued(plan.run, note):
         yield
-    except PerhapsAppliedError:  # the run may begin
-        raise
-    except BaseException:
-        if plan.run is None:
-            _remove(run)
-        raise
 
 
-def _open(plan: Plan) -> Run:
-    if plan.run is not None:
-        plan.run.store.delete([STOP])
-        return plan.run
+@contextmanager
+def _new(plan: Plan, note: str) -> Iterator[None]:
+    """A new run's folder, which is removed again where it cannot be made whole, or the block fails."""
     if plan.spec is None or plan.manifest is None:
         raise ValueError("a new run has a spec and a dataset")
-    return create_run(plan.root, plan.spec, plan.manifest.model_dump_json(indent=1), plan.submission.name)
+    name = plan.submission.name
+    run = Run(name, plan.root.at("runs", name))
+    try:
+        create_run(plan.root, plan.spec, plan.manifest.model_dump_json(indent=1), name)
+        run.store.write(SUBMISSION, note)
+        yield
+    except (PerhapsAppliedError, ObjectExistsError):  # the run may begin; somebody else's has this id
+        raise
+    except BaseException:
+        _remove(run)
+        raise
+
+
+@contextmanager
+def _continued(run: Run, note: str) -> Iterator[None]:
+    """The folder of a run that was there is changed when the block has submitted it, since only one of two submits at
+    once does: it is not asked to stop any more."""
+    try:
+        yield
+    except PerhapsAppliedError:
+        with suppress(VisionjobsError):  # that it may be there is what must be told
+            _note(run, note)
+        raise
+    try:
+        _note(run, note)
+    except VisionjobsError as error:
+        raise type(error)(
+            f"{error} Run {run.id} was submitted all the same. If it was cancelled before, it ends at once: submit it "
+            "again then"
+        ) from error
+
+
+def _note(run: Run, note: str) -> None:
+    run.store.delete([STOP])
+    run.store.write(SUBMISSION, note)
 
 
 def _remove(run: Run) -> None:

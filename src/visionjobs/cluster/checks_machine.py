@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from visionjobs.cluster.check import Check, look
 from visionjobs.cluster.client import has_cluster, kubeconfig
 from visionjobs.errors import UserError, first_line
-from visionjobs.settings import Settings
+from visionjobs.settings import ClusterSettings, Settings, unknown_variables
 
 FEW_BYTES, TOO_FEW_BYTES = 10 * 10**9, 10**9
 """Free disk of the cache to be told of: a dataset and a checkpoint fit into the first, nothing into the second."""
 
 OTHER_CACHE = "set VISIONJOBS_CACHE to a folder of yours"
+
+SKELETONS = ("rayjob.yaml", "job.yaml", "networkpolicy.yaml", "pod.yaml", "code.yaml", "submitter.yaml")
+"""The files of k8s/job onto which jobs are rendered."""
 
 
 def check_versions(tree: Path | None) -> Check:
@@ -129,3 +133,29 @@ def check_kubeconfig() -> Check:
     if has_cluster():
         return Check("kubeconfig", True, kubeconfig() or "that of the pod this runs in")
     return Check("kubeconfig", None, "there is none: what concerns a cluster is left out", "set KUBECONFIG to submit")
+
+
+def check_variables() -> list[Check]:
+    """One for each variable VISIONJOBS_* that nothing reads."""
+    return [Check("variables", None, line) for line in unknown_variables()]
+
+
+def check_skeletons() -> Check:
+    """The settings of a cluster, the skeletons of manifests and the overlay can be read.
+
+    Where no cluster is named, and no folder of skeletons either, that they are not in k8s/job is a warning.
+    """
+    from visionjobs.cluster.overlay import read_overlay
+    from visionjobs.cluster.pods import read_skeleton
+
+    def find() -> str:
+        settings = ClusterSettings.from_env()
+        for name in SKELETONS:
+            read_skeleton(settings.skeletons, name)
+        read_overlay(settings.overlay)
+        return f"{settings.skeletons}, overlay {settings.overlay or 'none'}"
+
+    check = look("manifests", find)
+    if check.ok is False and not os.environ.get("VISIONJOBS_K8S") and not has_cluster():
+        return replace(check, ok=None, hint="to submit, run this in the project's folder, or set VISIONJOBS_K8S")
+    return check

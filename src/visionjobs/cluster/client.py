@@ -84,8 +84,9 @@ class Cluster:
         return self._json("PATCH", self._path(kind, name), query, obj, "application/apply-patch+yaml")
 
     def create(self, obj: Object) -> Object:
-        """Create; raises UserError where there is one of that name."""
-        return self._json("POST", self._path(obj["kind"]), {}, obj)
+        """Create; raises ConflictError where there is one of that name."""
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}  # else it drops a field that it does not know
+        return self._json("POST", self._path(obj["kind"]), query, obj)
 
     def patch(self, kind: str, name: str, changes: Object) -> Object:
         """Merge `changes` into an object (JSON merge patch)."""
@@ -107,10 +108,14 @@ class Cluster:
         items: list[Object] = self._json("GET", self._path(kind), selector | query)["items"]
         return items
 
-    def delete(self, kind: str, name: str) -> bool:
-        """Delete an object and, in the background, all that it owns. Returns whether there was one."""
+    def delete(self, kind: str, name: str, **preconditions: str) -> bool:
+        """Delete an object and, in the background, all that it owns. Returns whether there was one.
+
+        preconditions: uid and resourceVersion that it must have. Raises ConflictError where it has others.
+        """
+        options: Object = {"propagationPolicy": "Background", "preconditions": preconditions}
         try:
-            self._json("DELETE", self._path(kind, name), {"propagationPolicy": "Background"})
+            self._json("DELETE", self._path(kind, name), body=options)
         except NotFoundError:
             return False
         return True

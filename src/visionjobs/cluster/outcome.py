@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
+from typing import Any
 
 from visionjobs.cluster.state import JobState
 from visionjobs.errors import VisionjobsError
@@ -11,22 +13,29 @@ from visionjobs.runs import Run
 STATUSES = {"complete": 0, "failed": 3}
 """State in a run's record -> exit status; every other is 1."""
 
+log = logging.getLogger(__name__)
+
 
 def exit_status(run: Run | None, state: JobState | None) -> int:
-    """From the run's record where it can be read, else from the object's phase.
+    """From the run's record where it can be read, else from the phase of its object or of its job on a Ray.
 
     run: None of an evaluation or import; state: None where the cluster has no such object (any more).
     """
+    record: dict[str, Any] = {}
+    if run is not None:
+        try:
+            record = run.record()
+        except VisionjobsError as error:
+            log.debug("the phase counts: %s", error)
+    return status_of(record.get("state"), record.get("finished"), state)
+
+
+def status_of(recorded: str | None, finished: str | None, state: JobState | None) -> int:
+    """Pure. recorded, finished: the state in the run's record, and when it was complete; None where it has none."""
     phase_status = 0 if state is not None and state.phase == "succeeded" else 1
-    if run is None:
+    if recorded is None or (phase_status and state is not None and _is_older(finished, state.created)):
         return phase_status
-    try:
-        record = run.record()
-    except VisionjobsError:
-        return phase_status
-    if not record or (phase_status and state is not None and _is_older(record.get("finished"), state.created)):
-        return phase_status
-    return STATUSES.get(record.get("state", ""), 1)
+    return STATUSES.get(recorded, 1)
 
 
 def _is_older(finished: str | None, created: str) -> bool:

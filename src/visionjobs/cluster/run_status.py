@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from visionjobs.cluster.client import Cluster
-from visionjobs.cluster.outcome import STATUSES
+from visionjobs.cluster.outcome import status_of
 from visionjobs.cluster.state import JobState, find_job
 from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
 from visionjobs.run_progress import RunProgress, follow_run
@@ -26,7 +26,7 @@ FINAL = ("complete", "failed", "interrupted", "failed to start")
 
 @dataclass(frozen=True)
 class Failure:
-    """A part that could not be told. source: "storage" or "cluster"."""
+    """A part that could not be told. source: "storage", "cluster" or "ray"."""
 
     source: str
     error: VisionjobsError
@@ -36,9 +36,10 @@ class Failure:
 class RunStatus:
     """One run, evaluation or import.
 
-    progress: its folder's, None where there is none; job: its object's on the cluster, None where there is none;
-    submission: submission.json, {} where there is none; namespace: in which it was looked for, None where no cluster
-    was asked; stop: why it was asked to stop before it began.
+    progress: its folder's, None where there is none; job: its object's on the cluster, or its job's on the Ray that it
+    was submitted to; None where there is none (any more), or the folder is enough; submission: submission.json, {}
+    where there is none; namespace: in which it was looked for, None where no cluster was asked; stop: why it was asked
+    to stop before it began.
     """
 
     name: str
@@ -72,7 +73,19 @@ class RunStatus:
     @property
     def exit_status(self) -> int:
         """Of who waited for its end: 0 complete, 3 failed for good, 1 not complete."""
-        return STATUSES.get(self.state, 1)
+        if self.progress is None or self.progress.state == "not started":
+            return status_of(None, None, self.job)
+        return status_of(self.progress.state, self.progress.finished, self.job)
+
+    @property
+    def settled(self) -> bool:
+        """Whether its folder alone tells how it ended, since it was submitted last. On a Ray nothing begins it anew."""
+        known, submitted = self.progress, self.submission.get("submitted")
+        if known is None:
+            return False
+        if known.state == "interrupted":
+            return self.backend == "ray" and not _before(known.started, submitted)
+        return known.state == "failed" or (known.state == "complete" and not _before(known.finished, submitted))
 
     @property
     def backend(self) -> str:
@@ -124,7 +137,19 @@ def look_at(name: str, root: Store, cluster: Cluster | None) -> RunStatus:
     except VisionjobsError as error:
         failure = Failure("cluster", error)
     found = with_folder(name, root, job, None if cluster is None else cluster.namespace)
-    return found if failure is None else replace(found, failures=(*found.failures, failure))
+    found = found if failure is None else replace(found, failures=(*found.failures, failure))
+    return _with_ray(found) if job is None and found.backend == "ray" and not found.settled else found
+
+
+def _with_ray(found: RunStatus) -> RunStatus:
+    """With its job on the Ray that it was submitted to."""
+    from visionjobs.cluster.ray_jobs import ray_state
+
+    try:
+        job = ray_state(str(found.submission.get("address")), str(found.submission.get("submission_id")))
+    except VisionjobsError as error:
+        return replace(found, failures=(*found.failures, Failure("ray", error)))
+    return replace(found, job=job)
 
 
 def with_folder(name: str, root: Store, job: JobState | None, namespace: str | None) -> RunStatus:
@@ -157,17 +182,25 @@ def read_submission(run: Run) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def how_to_continue(run_id: str, job: str, backend: str, submission: Mapping[str, Any]) -> str:
+    """The command that continues a run where it was. backend: RunStatus.backend; submission: of an address of a Ray."""
+    verb = "run" if backend == "local" else "submit"
+    options = {"job": " --backend job", "ray": f" --backend ray --address {submission.get('address')}"}
+    return f"visionjobs {verb} {job} --run {run_id}{options.get(backend, '')}"
+
+
 def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
     """The object of `visionjobs status --json`; null where something is absent.
 
     run, kind, job, task, state, reasons (lines), message, backend, namespace, address (of a Ray), owner; attempt,
     attempts, epochs_done, epochs, step, steps, stage, done, total, eta_seconds, updated, best, row, gpu_hours, created,
-    finished, folder (RunProgress tells what they mean); cluster: the JobState with its pods; failures: what did not
+    finished, folder (RunProgress tells what they mean); cluster: the JobState, of a Ray too; failures: what did not
     answer; next: commands.
     """
     progress = None if status.progress is None else asdict(status.progress)
     known = progress or {}
     job = status.job
+    submission = status.submission
     same = ("attempt", "attempts", "epochs_done", "epochs", "step", "steps", "stage", "done", "total", "eta_seconds",
             "updated", "best", "row", "gpu_hours", "created", "finished")  # fmt: skip
     return {
@@ -180,9 +213,9 @@ def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
         "message": known.get("message"),
         "stop": known.get("stop") or status.stop,
         "backend": status.backend,
-        "namespace": status.namespace if job else status.submission.get("namespace"),
-        "address": status.submission.get("address"),
-        "owner": job.owner if job else status.submission.get("owner"),
+        "namespace": submission.get("namespace") if job is None or job.backend == "ray" else status.namespace,
+        "address": submission.get("address"),
+        "owner": (job.owner if job else None) or submission.get("owner"),
         **{key: known.get(key) for key in same},
         "folder": known.get("address"),
         "cluster": None if job is None else asdict(job),

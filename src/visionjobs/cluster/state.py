@@ -38,11 +38,12 @@ class PodState:
 
 @dataclass(frozen=True)
 class JobState:
-    """One job. kind: run, evaluate, import or sweep; retries: how often its pods were begun anew here; pods: oldest
-    first, of earlier retries too where they are still there; times are RFC 3339."""
+    """One job. backend: ray where a Ray that was there before has it (ray_jobs.py); kind: run, evaluate, import or
+    sweep; retries: how often its pods were begun anew here; pods: oldest first, of earlier retries too where they are
+    still there; times are RFC 3339."""
 
     name: str
-    backend: Literal["rayjob", "job"]
+    backend: Literal["rayjob", "job", "ray"]
     kind: str
     job: str
     owner: str
