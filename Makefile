@@ -21,12 +21,16 @@ INSTALLED := .venv/.installed
   report compare reproduce evaluate predict export bench image push test-image cluster-install submit doctor render manifests clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^### / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / && $$1 != "help" { printf "  make %-15s %s\n", $$1, $$2 } \
+	  END { print "\n[...] may be left out. More: README.md, and .venv/bin/visionjobs VERB --help" }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## from nothing to a report: install, draw a sample dataset, train the ConvNet on it
+### On this machine
+
+demo: $(INSTALLED)  ## install, draw a sample dataset, train on it, report
 	@$(BIN)/visionjobs run convnet --sample
 
-install: $(INSTALLED)  ## create .venv and install everything (again only when the requirements change)
+install: $(INSTALLED)  ## create .venv and install everything in it (about 7 GB)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,6 +39,94 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv >&2
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
 	@touch $@
+
+data: need-SOURCE $(INSTALLED)  ## import SOURCE=folder, archive or s3://  [NAME= LAYOUT=]
+	@$(BIN)/visionjobs data import '$(LAYOUT)' '$(SOURCE)' $(if $(NAME),--name '$(NAME)')
+
+describe: need-JOB $(INSTALLED)  ## a job's settings and its model's cost: JOB=resnet  [SET=]
+	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
+
+run: need-JOB $(INSTALLED)  ## train: JOB=resnet  [SAMPLE=1 RUN=id SET="train.epochs=3"]
+	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
+
+runs: $(INSTALLED)  ## list the runs in storage
+	@$(BIN)/visionjobs runs
+
+report: need-RUN $(INSTALLED)  ## a run's report, again: RUN=id  [OUT=folder for a copy]
+	@$(BIN)/visionjobs report '$(RUN)' $(if $(OUT),--out '$(OUT)')
+
+compare: need-RUNS $(INSTALLED)  ## runs side by side on one page: RUNS="id id ..."
+	@$(BIN)/visionjobs compare $(foreach run,$(RUNS),'$(run)')
+
+reproduce: $(INSTALLED)  ## published against ours, all jobs  [JOBS=a,b SAMPLE=1]
+	@$(BIN)/visionjobs reproduce $(if $(JOBS),--jobs '$(JOBS)') $(if $(SAMPLE),--sample) $(foreach item,$(SET),--set '$(item)')
+
+evaluate: need-RUN $(INSTALLED)  ## evaluate a finished run again: RUN=id  [SPLIT=all DATA=]
+	@$(BIN)/visionjobs evaluate '$(RUN)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')
+
+predict: need-RUN need-IMAGES $(INSTALLED)  ## label images: RUN=id IMAGES="files, folders or s3://..."
+	@$(BIN)/visionjobs predict '$(RUN)' $(foreach image,$(IMAGES),'$(image)')
+
+export: need-RUN $(INSTALLED)  ## write a run's model: RUN=id  [FORMAT=onnx or torchscript]
+	@$(BIN)/visionjobs export '$(RUN)' --format '$(or $(FORMAT),onnx)'
+
+ray-up: $(INSTALLED)  ## start a local Ray that stays up, with its dashboard
+	@$(BIN)/visionjobs ray-up
+
+ray-down: $(INSTALLED)  ## stop it
+	@$(BIN)/visionjobs ray-down
+
+dashboard: $(INSTALLED)  ## Ray's dashboard, here or of a job: RUN=id  [PORT=]
+	@$(BIN)/visionjobs dashboard $(if $(RUN),'$(RUN)') $(if $(PORT),--port '$(PORT)')
+
+### On a cluster
+
+cluster-install: need-cluster  ## once per cluster, as its administrator  [OVERLAY=kueue]
+	@echo "Into the cluster of the context $$(kubectl config current-context):" >&2
+	@kubectl apply -k k8s/cluster$(if $(OVERLAY),/overlays/$(OVERLAY))
+
+image: need-ENGINE  ## build the container image  [IMAGE= ENGINE= VARIANT=cpu]
+	@$(ENGINE) build --file docker/Dockerfile --tag '$(or $(IMAGE),$(IMAGE_HERE))' \
+	  --build-arg VARIANT='$(VARIANT)' --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' \
+	  --build-arg RAY_VERSION="$$(sed -n 's/^ray==//p' constraints.txt)" \
+	  $(if $(BASE),--build-arg BASE='$(BASE)') $(if $(TORCH_INDEX),--build-arg TORCH_INDEX='$(TORCH_INDEX)') \
+	  $(if $(PIP_CONF),$(call secret,pip,$(PIP_CONF))) $(if $(CA_BUNDLE),$(call secret,ca,$(CA_BUNDLE))) \
+	  $(BUILD_ARGS) . >&2
+	@echo '$(or $(IMAGE),$(IMAGE_HERE))'
+
+push: need-ENGINE need-IMAGE  ## push it: IMAGE=REGISTRY/visionjobs:TAG, as it was built
+	@$(ENGINE) push '$(IMAGE)'
+
+doctor: $(INSTALLED)  ## check machine, storage, cluster  [JOB=deeplab SAMPLE=1]
+	@$(BIN)/visionjobs doctor $(if $(JOB),'$(JOB)') $(if $(SAMPLE),--sample) \
+	  $(if $(BACKEND),--backend '$(BACKEND)') $(foreach item,$(SET),--set '$(item)')
+
+submit: need-WORK $(INSTALLED)  ## train: JOB=deeplab [SAMPLE=1 RUN=], or EVALUATE=, IMPORT=
+	@$(BIN)/visionjobs submit $(if $(IMPORT),'$(SOURCE)',$(if $(JOB),'$(JOB)')) $(if $(RUN),--run '$(RUN)') \
+	  $(if $(IMPORT),--import '$(IMPORT)' $(if $(NAME),--name '$(NAME)')) \
+	  $(if $(EVALUATE),--evaluate '$(EVALUATE)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')) \
+	  $(if $(SAMPLE),--sample) $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') \
+	  $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
+
+status: $(INSTALLED)  ## where runs are, and what they wait for  [RUN=id WATCH=1]
+	@$(BIN)/visionjobs status $(if $(RUN),'$(RUN)') $(if $(WATCH),--watch)
+
+logs: need-RUN $(INSTALLED)  ## follow what a job prints: RUN=id  [ATTEMPT=2 POD= ALL=1]
+	@$(BIN)/visionjobs logs '$(RUN)' $(if $(ATTEMPT),--attempt '$(ATTEMPT)',--follow) $(if $(POD),--pod '$(POD)') \
+	  $(if $(ALL),--all)
+
+cancel: need-RUN $(INSTALLED)  ## end a job, with a checkpoint: RUN=id  [NOW=1 GRACE=]
+	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
+
+render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [BACKEND=job NO_CODE=1]
+	@$(BIN)/visionjobs render '$(JOB)' $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
+	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
+
+manifests: $(INSTALLED)  ## every job's, for kubectl or GitOps  [OUT= SUFFIX=2]
+	@$(BIN)/visionjobs manifests $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
+	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
+
+### Development
 
 test: lint  ## lint and the fast tests
 	@$(BIN)/python -m pytest
@@ -51,99 +143,23 @@ format: $(INSTALLED)  ## let ruff put the code into form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-data: need-SOURCE $(INSTALLED)  ## import a dataset: SOURCE=folder, archive or s3://..., and if wanted NAME=, LAYOUT=camvid
-	@$(BIN)/visionjobs data import '$(LAYOUT)' '$(SOURCE)' $(if $(NAME),--name '$(NAME)')
-
-describe: need-JOB $(INSTALLED)  ## show a job with all its defaults and what its model costs: JOB=resnet
-	@$(BIN)/visionjobs describe '$(JOB)' $(foreach item,$(SET),--set '$(item)')
-
-run: need-JOB $(INSTALLED)  ## train: JOB=resnet, and if wanted SAMPLE=1, RUN=id to continue, SET="train.epochs=3 data.size=[64,64]"
-	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
-
-runs: $(INSTALLED)  ## list the runs in storage
-	@$(BIN)/visionjobs runs
-
-report: need-RUN $(INSTALLED)  ## build a run's report again, from its folder alone: RUN=id
-	@$(BIN)/visionjobs report '$(RUN)'
-
-compare: need-RUNS $(INSTALLED)  ## runs side by side on one page: RUNS="id id ..."
-	@$(BIN)/visionjobs compare $(foreach run,$(RUNS),'$(run)')
-
-reproduce: $(INSTALLED)  ## one table of published against ours for all jobs, running what has no finished run; JOBS=a,b SAMPLE=1
-	@$(BIN)/visionjobs reproduce $(if $(JOBS),--jobs '$(JOBS)') $(if $(SAMPLE),--sample) $(foreach item,$(SET),--set '$(item)')
-
-evaluate: need-RUN $(INSTALLED)  ## evaluate a finished run's weights again: RUN=id, and if wanted SPLIT=all, DATA=dataset
-	@$(BIN)/visionjobs evaluate '$(RUN)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')
-
-predict: need-RUN need-IMAGES $(INSTALLED)  ## label images with a finished run: RUN=id IMAGES="files, folders or s3://..."
-	@$(BIN)/visionjobs predict '$(RUN)' $(foreach image,$(IMAGES),'$(image)')
-
-export: need-RUN $(INSTALLED)  ## write a finished run's model as FORMAT=onnx (if not given) or torchscript: RUN=id
-	@$(BIN)/visionjobs export '$(RUN)' --format '$(or $(FORMAT),onnx)'
-
-ray-up: $(INSTALLED)  ## start a local Ray that stays up, with its dashboard
-	@$(BIN)/visionjobs ray-up
-
-ray-down: $(INSTALLED)  ## stop it
-	@$(BIN)/visionjobs ray-down
-
-dashboard: $(INSTALLED)  ## print its dashboard's address; of a job on the cluster, RUN=id, keep a port-forward open, PORT=
-	@$(BIN)/visionjobs dashboard $(if $(RUN),'$(RUN)') $(if $(PORT),--port '$(PORT)')
-
-doctor: $(INSTALLED)  ## look at this machine, the storage and the cluster, and say what to do; JOB=deeplab: at what it needs too
-	@$(BIN)/visionjobs doctor $(if $(JOB),'$(JOB)') $(foreach item,$(SET),--set '$(item)')
-
-submit: need-JOB $(INSTALLED)  ## train on a cluster: JOB=deeplab, and if wanted RUN=id to continue, SAMPLE=1, SET=, BACKEND=job, WAIT=1, DRY_RUN=1
-	@$(BIN)/visionjobs submit '$(JOB)' $(if $(RUN),--run '$(RUN)') $(if $(SAMPLE),--sample) \
-	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) \
-	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
-
-status: $(INSTALLED)  ## where runs are, how far, and what they wait for; of one RUN=id, WATCH=1 until it ends
-	@$(BIN)/visionjobs status $(if $(RUN),'$(RUN)') $(if $(WATCH),--watch)
-
-logs: need-RUN $(INSTALLED)  ## follow what a job prints: RUN=id; of one ATTEMPT=2 of it, of POD=name, ALL=1 of all pods
-	@$(BIN)/visionjobs logs '$(RUN)' $(if $(ATTEMPT),--attempt '$(ATTEMPT)',--follow) $(if $(POD),--pod '$(POD)') \
-	  $(if $(ALL),--all)
-
-cancel: need-RUN $(INSTALLED)  ## end a job with a checkpoint, so that it can be continued: RUN=id, NOW=1 without waiting for one
-	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
-
-render: need-JOB $(INSTALLED)  ## print a job's manifests for a cluster: JOB=deeplab, and if wanted BACKEND=job, SAMPLE=1, SET=
-	@$(BIN)/visionjobs render '$(JOB)' $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
-	  $(foreach item,$(SET),--set '$(item)')
-
-manifests: $(INSTALLED)  ## write every job's YAML for kubectl apply or GitOps: OUT=manifests, and if wanted BACKEND=job, SUFFIX=2
-	@$(BIN)/visionjobs manifests $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
-	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
-
-cluster-install: need-cluster  ## once per cluster, as its administrator: k8s/cluster, or OVERLAY=one-gpu, multi-gpu or kueue
-	@echo "Into the cluster of the context $$(kubectl config current-context):" >&2
-	@kubectl apply -k k8s/cluster$(if $(OVERLAY),/overlays/$(OVERLAY))
-
-image: need-ENGINE  ## build the container image; README tells of ENGINE=docker, IMAGE=, VARIANT=cpu, BASE=, BUILD_ARGS=
-	@$(ENGINE) build --file docker/Dockerfile --tag '$(or $(IMAGE),$(IMAGE_HERE))' \
-	  --build-arg VARIANT='$(VARIANT)' --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' \
-	  --build-arg RAY_VERSION="$$(sed -n 's/^ray==//p' constraints.txt)" \
-	  $(if $(BASE),--build-arg BASE='$(BASE)') $(if $(TORCH_INDEX),--build-arg TORCH_INDEX='$(TORCH_INDEX)') \
-	  $(if $(PIP_CONF),$(call secret,pip,$(PIP_CONF))) $(if $(CA_BUNDLE),$(call secret,ca,$(CA_BUNDLE))) \
-	  $(BUILD_ARGS) . >&2
-	@echo '$(or $(IMAGE),$(IMAGE_HERE))'
-
-push: need-ENGINE need-IMAGE  ## push the image: IMAGE=REGISTRY/visionjobs:TAG, as it was built
-	@$(ENGINE) push '$(IMAGE)'
-
-test-image: $(INSTALLED)  ## build the image, or take IMAGE=, and run the sample ConvNet job in it, with podman
+test-image: $(INSTALLED)  ## build the image, or take IMAGE=, and run a job in it
 	@$(BIN)/python docker/test_image.py '$(or $(IMAGE),$(IMAGE_HERE))' $(if $(IMAGE),,--build) --engine '$(ENGINE)'
 
-bench: $(INSTALLED)  ## measure side by side, about 45 minutes; into benchmarks/results/ and the README; ONLY=a,c for some
+bench: $(INSTALLED)  ## measure side by side, about 45 minutes  [ONLY=a,c]
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
-clean:  ## delete caches and build outputs; .venv and the storage folder stay
+clean:  ## delete caches and build outputs, not .venv and storage
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 need-JOB:
 	$(if $(JOB),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml)))))
+
+need-WORK:
+	$(if $(and $(JOB),$(IMPORT)),$(error give JOB= or IMPORT=, not both))
+	$(if $(and $(IMPORT),$(if $(SOURCE),,none)),$(error give SOURCE=s3://bucket/prefix, where the raw files of IMPORT=$(IMPORT) are))
+	$(if $(or $(JOB),$(RUN),$(EVALUATE),$(IMPORT)),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml))); or RUN=ID to continue one, EVALUATE=ID, or IMPORT=LAYOUT SOURCE=s3://...))
 
 need-RUN:
 	$(if $(RUN),,$(error give RUN=ID; `make runs` lists the runs))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from finished_runs import Project
 
+from visionjobs.cli.doctor_view import print_checks
 from visionjobs.cluster import checks_machine
 from visionjobs.cluster.check import Check
 from visionjobs.cluster.checks_machine import check_cache, check_gpu, check_versions
@@ -80,6 +81,114 @@ def test_a_broken_kubeconfig_fails(
     assert listed(ended)["cluster"]["ok"] is False
     assert listed(ended)["image"]["ok"] is False
     assert "no pod sees" in listed(ended)["storage address"]["message"]
+
+
+def test_lines_are_neither_cut_nor_wrapped_and_failures_come_twice(
+    visionjobs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    checks = [
+        Check("storage", False, "m" * 100, "set VISIONJOBS_STORAGE=" + "h" * 100),
+        Check("a longer name", True, "[no markup]"),
+        Check("versions", None, "differ", "make install"),
+    ]
+    print_checks(checks)
+    lines = capsys.readouterr().err.splitlines()
+    failed = [f"no  storage        {'m' * 100}", f"    -> set VISIONJOBS_STORAGE={'h' * 100}"]
+    assert lines == [
+        *failed, "ok  a longer name  [no markup]", "?   versions       differ", "    -> make install",
+        "", "What failed:", *failed, "", "1 of 3 checks failed, 1 with a ?",
+    ]  # fmt: skip
+    print_checks(checks[1:])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == ["", "2 checks: nothing failed, 1 with a ?"]
+    assert "What failed:" not in lines
+
+
+class TestOnTheSample:
+    def test_one_that_is_not_drawn_is_no_failure(self, project: Project, visionjobs: Callable[..., Any]) -> None:
+        checks = listed(ended := visionjobs("doctor", "tiny", "--sample", "--json"))
+        assert ended.status == 0
+        assert checks["dataset"]["ok"] is True
+        assert "wildlife-sample is not there yet: `visionjobs submit --sample` draws it" in checks["dataset"]["message"]
+        assert "weights" not in checks
+        assert not project.root.folders("datasets/wildlife-sample")
+
+    def test_weights_wait_for_it(self, visionjobs: Callable[..., Any]) -> None:
+        checks = listed(ended := visionjobs("doctor", "resnet", "--sample", "--json"))
+        assert ended.status == 0
+        assert checks["weights"]["ok"] is None
+        assert checks["weights"]["hint"].endswith("visionjobs data sample wildlife")
+
+    def test_one_that_is_drawn_is_looked_at(self, project: Project, visionjobs: Callable[..., Any]) -> None:
+        for entry in project.root.entries("datasets/tiny"):
+            key = entry.key.replace("datasets/tiny", "datasets/wildlife-sample")
+            data = project.root.read(entry.key)
+            data = data.replace(b'"name":"tiny"', b'"name":"wildlife-sample"')
+            project.root.write(key, data.replace(b'"name": "tiny"', b'"name": "wildlife-sample"'))
+        checks = listed(visionjobs("doctor", "tiny", "--set", "data.name=other", "--sample", "--json"))
+        assert checks["dataset"]["message"].startswith("wildlife-sample ")
+        assert checks["dataset"]["message"].endswith("images")
+
+    def test_what_has_no_sense_is_refused(self, visionjobs: Callable[..., Any]) -> None:
+        assert "give its name too" in visionjobs("doctor", "--sample").err
+        assert visionjobs("doctor", "--set", "train.epochs=1").status == 2
+        ended = visionjobs("doctor", "yolo", "--sample")
+        assert (ended.status, "other classes" in ended.err) == (2, True)
+
+
+class TestSkeletons:
+    def test_a_folder_that_was_named_and_is_not_there_fails(
+        self, visionjobs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VISIONJOBS_K8S", "nope")
+        ended = visionjobs("doctor")
+        assert ended.status == 1
+        assert "no skeletons" in ended.err
+        assert "nope/rayjob.yaml: cannot be read" in ended.err
+        assert "VISIONJOBS_K8S" in ended.err
+
+    def test_outside_of_the_project_it_is_a_warning_until_there_is_a_cluster(
+        self, visionjobs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("VISIONJOBS_K8S", raising=False)
+        monkeypatch.chdir(tmp_path)
+        skeletons = listed(ended := visionjobs("doctor", "--json"))["skeletons"]
+        assert (ended.status, skeletons["ok"]) == (0, None)
+        assert "run this in the project's folder" in skeletons["hint"]
+        (tmp_path / "config").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        assert listed(visionjobs("doctor", "--json"))["skeletons"]["ok"] is False
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "word"),
+        [
+            ("VISIONJOBS_OVERLAY", "overlay.yaml", "podz: expected one of"),
+            ("VISIONJOBS_OVERLAY", "none.yaml", "is not a file"),
+            ("VISIONJOBS_AUTOSCALING", "maybe", "expected 1, true or yes"),
+        ],
+    )
+    def test_settings_of_a_cluster_that_are_wrong_fail_in_a_line(
+        self, visionjobs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str,
+        value: str, word: str,
+    ) -> None:  # fmt: skip
+        (tmp_path / "overlay.yaml").write_text("podz: {}\n")
+        (tmp_path / "config").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        monkeypatch.setenv(variable, str(tmp_path / value) if "yaml" in value else value)
+        skeletons = listed(ended := visionjobs("doctor", "--json"))["skeletons"]
+        assert (ended.status, skeletons["ok"]) == (1, False)
+        assert word in skeletons["message"]
+
+
+def test_a_variable_that_nothing_reads_is_a_warning(
+    visionjobs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISIONJOBS_IMGE", "a")
+    checks = listed(ended := visionjobs("doctor", "--json"))
+    assert (ended.status, ended.err) == (0, "")
+    assert checks["variables"]["ok"] is None
+    assert checks["variables"]["message"].endswith("Did you mean VISIONJOBS_IMAGE?")
 
 
 def test_versions_that_differ_from_the_image(tmp_path: Path) -> None:

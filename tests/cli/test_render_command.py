@@ -100,6 +100,31 @@ def test_a_folder_of_this_machine_as_storage_is_told(cluster, monkeypatch: pytes
     assert cluster("render", "convnet", "--no-code").err == ""
 
 
+@pytest.mark.parametrize("verb", [("render", "convnet"), ("manifests",)])
+def test_a_backend_that_is_none_is_told_in_one_line(cluster, verb: tuple[str, ...]) -> None:
+    ended = cluster(*verb, "--backend", "jobb")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == 'error: --backend jobb: expected one of: rayjob, job. Did you mean "job"?'
+    assert cluster(*verb, "--backend", "ray").status == 2
+
+
+@pytest.mark.parametrize("verb", [("render", "convnet", "--no-code"), ("manifests",)])
+def test_a_variable_that_nothing_reads_is_told_once(
+    cluster, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VISIONJOBS_QUEUES", "a")
+    ended = cluster(*verb)
+    assert ended.status == 0
+    assert ended.err == "warning: VISIONJOBS_QUEUES is set, and nothing reads it. Did you mean VISIONJOBS_QUEUE?"
+
+
+def test_an_address_that_no_pod_can_use_is_refused(cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONJOBS_ENDPOINT_FROM_CLUSTER", "s3.storage:8333")
+    ended = cluster("render", "convnet")
+    assert (ended.status, ended.out) == (2, "")
+    assert "VISIONJOBS_ENDPOINT_FROM_CLUSTER: s3.storage:8333" in ended.err
+
+
 class TestManifests:
     def test_one_file_a_job(self, cluster, tmp_path: Path) -> None:
         ended = cluster("manifests")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from finished_runs import Project
+from s3_servers import S3Server
 
 from visionjobs.cli.report import output_store, replace_page
 from visionjobs.errors import StorageError, UserError
@@ -32,6 +33,43 @@ def test_the_same_bytes_as_the_finaliser_wrote(project: Project, visionjobs: Cal
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.splitlines() == [f"{folder}/report.html"]
     assert files_of(folder) == written
+
+
+def test_a_copy_in_a_folder_of_this_machine(project: Project, visionjobs: Callable[..., Any], tmp_path: Path) -> None:
+    written = files_of(project.path(project.first, ""))
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    for run in (project.first, project.second):
+        ended = visionjobs("report", run.id, "--out", str(folder))
+        assert (ended.status, ended.err) == (0, "")
+        assert ended.out.splitlines() == [f"{folder}/{run.id}.html"]
+    pages = files_of(folder)
+    assert sorted(pages) == sorted([f"{project.first.id}.html", f"{project.second.id}.html", "thesis.txt"])
+    assert pages[f"{project.first.id}.html"] == written["report/report.html"]
+    assert files_of(project.path(project.first, "")) == written
+    assert visionjobs("report", project.first.id, "--out", str(folder / "thesis.txt")).status == 2
+    refused = visionjobs("report", project.first.id, "--out", "s3://bucket/pages")
+    assert (refused.status, refused.out) == (2, "")
+    assert "--out s3://bucket/pages: expected a folder of this machine" in refused.err
+
+
+@pytest.mark.s3
+def test_of_a_run_in_a_bucket_it_says_how_to_open_the_page(
+    project: Project, visionjobs: Callable[..., Any], seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    seaweedfs.use(monkeypatch)
+    root = open_store(f"{seaweedfs.address}/reports")
+    for entry in project.first.store.entries():
+        root.write(f"runs/{project.first.id}/{entry.key}", project.first.store.read(entry.key))
+    monkeypatch.setenv("VISIONJOBS_STORAGE", root.address)
+    ended = visionjobs("report", project.first.id)
+    assert ended.out.splitlines() == [f"{root.address}/runs/{project.first.id}/report/report.html"]
+    assert f"visionjobs report {project.first.id} --out FOLDER" in ended.err
+    there = visionjobs("report", project.first.id, "--out", str(tmp_path / "new"))
+    assert (there.status, there.err) == (0, "")
+    assert Path(there.out.strip()).read_bytes() == root.read(f"runs/{project.first.id}/report/report.html")
 
 
 def test_it_needs_neither_dataset_nor_torch(project: Project) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -177,9 +176,8 @@ def test_a_run_that_goes_on_is_not_taken_over(project: Project, visionjobs: Call
 
 @pytest.fixture
 def new_plan(project: Project) -> Plan:
-    """A new run, whose dataset.json is stored and its spec is not: there nobody can write."""
-    plan = plan_new_run(Settings.from_env(), project.root, "tiny", [], sample=False, dry_run=True, code=Code())
-    return replace(plan, checks=[])
+    """Of a new run."""
+    return plan_new_run(Settings.from_env(), project.root, "tiny", [], sample=False, dry_run=True, code=Code())
 
 
 @pytest.mark.parametrize("key", ["dataset.json", "spec.yaml", "submission.json"])

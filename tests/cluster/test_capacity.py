@@ -56,7 +56,7 @@ def test_demands_are_those_of_the_rendered_pods() -> None:
         ([node()], [pods(gpus="1")], ["has 0 GPUs"]),
         ([node()], [pods(cpu="32")], ["asks for 32 CPUs", "has 16 CPUs", "resources.cpus"]),
         ([node()], [pods(memory="100Gi")], ["100.0 GiB of memory", "64.0 GiB", "resources.memory"]),
-        ([node(gpus="8", cpu="4"), node(cpu="64")], [pods(gpus="1", cpu="8")], ["no node has all", "1 GPUs, 8 CPUs"]),
+        ([node(gpus="8", cpu="4"), node(cpu="64")], [pods(gpus="1", cpu="8")], ["no node has all", "1 GPU, 8 CPUs"]),
         ([node(gpus="8", taints=[f"{GPU}=present:NoSchedule"])], [pods(gpus="8")], []),
         ([node(gpus="8", taints=["team=a:NoSchedule"])], [pods(gpus="8")], ["team=a:NoSchedule", "toleration"]),
         ([node(gpus="8", taints=["slow=yes:PreferNoSchedule"])], [pods(gpus="8")], []),
@@ -80,6 +80,9 @@ def test_nodes_that_may_not_be_seen_and_how_many_gpus_there_are() -> None:
     told(check_nodes(closed, [pods(gpus="1")], autoscaling=False), None, "may not look", "visionjobs-submitter")
     told(count_gpus(SmallCluster({"Node": [node(gpus="8"), node(gpus="2"), node()]})), True, "10 GPUs", "at most 8")
     told(count_gpus(SmallCluster({"Node": []})), True, "0 nodes with 0 GPUs")
+    assert count_gpus(SmallCluster({"Node": [node(gpus="1")]})).message == "1 node with 1 GPU"
+    fits = check_nodes(SmallCluster({"Node": [node(gpus="1")]}), [pods(gpus="1")], autoscaling=False)
+    assert fits.message == "1 node, with room for every pod and its 1 GPU"
 
 
 GPUS = f"requests.{GPU}"

@@ -111,6 +111,16 @@ def test_it_is_uploaded_once(tree: Path, store: Store) -> None:
     assert store.entries("code") == before
 
 
+def test_old_code_that_is_submitted_with_is_young_again(tree: Path, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "storage"))
+    sha256, data = pack_code(tree)
+    upload_code(store, sha256, data)
+    os.utime(tmp_path / "storage" / "code" / f"{sha256}.zip", (1, 1))
+    upload_code(store, sha256, data)
+    (entry,) = store.entries("code")
+    assert entry.modified.year > 2000
+
+
 def test_it_is_unpacked_once_into_a_folder_that_is_there(tree: Path, store: Store, tmp_path: Path) -> None:
     sha256, data = pack_code(tree)
     upload_code(store, sha256, data)

@@ -17,7 +17,7 @@ from status_cases import Ended
 
 from visionjobs.cli import status as status_verb
 from visionjobs.cli.app import main
-from visionjobs.cluster.client import connect
+from visionjobs.cluster.kubeconfig import connect
 from visionjobs.cluster.render import render
 from visionjobs.jobfile import load_job
 from visionjobs.runs import Attempt, create_run, now

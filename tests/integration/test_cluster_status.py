@@ -12,7 +12,7 @@ from cluster_hands import Hands, stamp
 from rendering import CLUSTER
 from status_cases import Ended, as_object
 
-from visionjobs.cluster.client import connect
+from visionjobs.cluster.kubeconfig import connect
 from visionjobs.cluster.state import find_job, list_jobs
 from visionjobs.runs import Attempt
 

@@ -173,6 +173,16 @@ def test_waiting_ends_as_the_job_does(
     assert len(ended.out.splitlines()) == 1
 
 
+def test_doctor_without_an_image_tells_of_the_rest(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISIONJOBS_IMAGE")
+    ended = lab.run("doctor", "tiny", "--json")
+    checks = {check["check"]: check for check in json.loads(ended.out)}
+    assert ended.status == 1
+    assert [name for name, check in checks.items() if check["ok"] is False] == ["image"]
+    assert checks["manifest"]["message"] == "the cluster would take NetworkPolicy and RayJob"
+    assert {"nodes", "quota"} <= set(checks)
+
+
 def test_doctor_tells_of_the_cluster_too(lab: Lab) -> None:
     ended = lab.run("doctor", "tiny", "--json")
     checks = {check["check"]: check for check in json.loads(ended.out)}

@@ -58,7 +58,7 @@ def nothing(_lab: Lab, _monkeypatch: pytest.MonkeyPatch) -> None:
         (no_secret, (), 'secret: there is no Secret "visionjobs"', "VISIONJOBS_SECRET"),
         (nothing, ("--set", "wandb.mode=online"), "lacks WANDB_API_KEY", "secret.example.yaml"),
         (no_account, (), 'there is no ServiceAccount "visionjobs"', "make cluster-install"),
-        (quota_too_small, (), 'the quota "small" allows 1 CPUs', "resources.cpus"),
+        (quota_too_small, (), 'the quota "small" allows 1 CPU', "resources.cpus"),
         (variable("VISIONJOBS_IMAGE", ""), (), "VISIONJOBS_IMAGE is not set", "REGISTRY/NAME:TAG"),
         (variable("VISIONJOBS_IMAGE", "r.example/v:latest"), (), "the tag latest", "give the tag or digest"),
         (variable("VISIONJOBS_IMAGE", "r.example:5000/v"), (), "has no tag", "give the tag or digest"),
@@ -107,7 +107,7 @@ def test_gpus_that_the_cluster_does_not_have(
     gpus = ("submit", "tiny", "--dry-run", "--set", "resources.gpus=1")
     assert f"no node has the label node={hands.kubelet.node}" in lab.run(*gpus).err
     lab.server.patch("nodes", None, hands.kubelet.node, {"metadata": {"labels": label}})
-    assert "asks for 1 GPUs, and the largest node for it has 0 GPUs" in lab.run(*gpus).err
+    assert "asks for 1 GPU, and the largest node for it has 0 GPUs" in lab.run(*gpus).err
     hands.gpus(2)
     assert lab.run(*gpus).status == 0
     four = (*gpus, "--set", "resources.workers=4", "--set", "resources.memory=256Mi")

@@ -79,7 +79,7 @@ def test_cancelled_with_a_checkpoint_and_its_logs(stopped: Path) -> None:
     assert not (stopped / "attempts" / "0001" / "logs" / "ray").exists(), "they are of other people's jobs too"
 
 
-TOO_MANY = ("--set", "resources.workers=64")
+TOO_MANY = ("--set", "resources.cpus=64")
 """More than this Ray has: the driver ends before it claims an attempt."""
 
 

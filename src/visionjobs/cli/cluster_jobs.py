@@ -6,7 +6,8 @@ import queue
 import threading
 
 from visionjobs.cli.console import print_warning
-from visionjobs.cluster.client import Cluster, connect, has_cluster
+from visionjobs.cluster.client import Cluster
+from visionjobs.cluster.kubeconfig import connect, has_cluster
 from visionjobs.cluster.state import JobState, list_jobs
 from visionjobs.errors import ClusterError, VisionjobsError
 from visionjobs.settings import ClusterSettings

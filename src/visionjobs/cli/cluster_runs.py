@@ -42,7 +42,7 @@ def look_up(name: str) -> Found:
 
 
 def _ask_cluster(name: str) -> tuple[Cluster | None, JobState | None, VisionjobsError | None]:
-    from visionjobs.cluster.client import connect, has_cluster
+    from visionjobs.cluster.kubeconfig import connect, has_cluster
     from visionjobs.cluster.state import find_job
 
     if not has_cluster():

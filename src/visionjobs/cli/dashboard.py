@@ -71,7 +71,7 @@ def _on_cluster(found: Found) -> tuple[Cluster, JobState]:
 
 def _only_job() -> tuple[Cluster, JobState]:
     """The one job on the cluster that has not ended. Raises UserError where there is none or more."""
-    from visionjobs.cluster.client import connect, has_cluster
+    from visionjobs.cluster.kubeconfig import connect, has_cluster
     from visionjobs.cluster.state import list_jobs
 
     if not has_cluster():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from rich.table import Column, Table
 
 from visionjobs.cli.console import err, print_warning
 from visionjobs.errors import UserError
-from visionjobs.runs import OUTPUTS, open_run, run_ids
+from visionjobs.runs import OUTPUTS, Run, open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Entry, Store, open_store
 
@@ -34,14 +36,16 @@ def prune(
         bool, typer.Option("--caches", help="also this machine's copies of datasets and weights")
     ] = False,
 ) -> None:
-    """Free storage: checkpoints and old attempts of finished runs, and with --caches this machine's copies.
+    """Free storage: checkpoints and old attempts of finished runs, and code that no job needs any more.
 
     Weights, metrics, history, report and record of a run always stay. A run that may be continued keeps everything.
-    A finished run whose checkpoints are gone can no longer be trained further.
+    A finished run whose checkpoints are gone can no longer be trained further. Code that travelled to a cluster goes
+    once no run was submitted with it last, and it is older than any job there can be.
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
     found = [item for run_id in run_ids(root) for item in _of_run(root, run_id)]
+    found += _code(root)
     found += _caches(settings.cache) if caches else []
     if not found:
         err.print("There is nothing to prune.")
@@ -82,6 +86,27 @@ def _of_run(root: Store, run_id: str) -> list[Candidate]:
         Candidate(f"{run.id}/{key}", why, sum(entry.size for entry in entries), _deleter(run.store, entries))
         for key, entries in groups.items()
     ]
+
+
+def _code(root: Store) -> list[Candidate]:
+    """The zips in `code/` that no run was submitted with last, and that no evaluation or import, which leave no note of
+    theirs, can still need: `submit` writes anew what is older than a day, and these end within DAYS."""
+    from visionjobs.cluster.run_status import read_submission
+    from visionjobs.cluster.submission import DAYS
+
+    oldest = datetime.now(UTC) - timedelta(days=DAYS + 1)
+    old = [entry for entry in root.entries("code") if entry.key.endswith(".zip") and entry.modified < oldest]
+    if not old:
+        return []
+    runs = [Run(name, root.at("runs", name)) for name in root.folders("runs")]
+    try:
+        with ThreadPoolExecutor(16) as pool:  # each is a question to the storage
+            used = {f"code/{submission.get('code')}.zip" for submission in pool.map(read_submission, runs)}
+    except UserError as error:
+        print_warning(f"{error} Until then all code is left alone.")
+        return []
+    why = f"no run's, and older than {DAYS + 1} days"
+    return [Candidate(entry.key, why, entry.size, _deleter(root, [entry])) for entry in old if entry.key not in used]
 
 
 def _deleter(store: Store, entries: list[Entry]) -> Callable[[], None]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from visionjobs.cli.console import out, print_error, print_warning
 from visionjobs.cli.run import check_weights_for_sample, on_sample
-from visionjobs.errors import UserError
+from visionjobs.errors import UserError, nearest
 from visionjobs.jobfile import find_job, job_names, load_job
 from visionjobs.runs import RUN_ID, new_run_id
-from visionjobs.settings import ClusterSettings, Settings
+from visionjobs.settings import MANIFEST_BACKENDS, ClusterSettings, Settings, unknown_variables
 from visionjobs.spec import JobSpec
-
-Backend = Literal["rayjob", "job"]
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key (may be repeated).")]
 
@@ -40,17 +38,18 @@ def render(
     job: Annotated[str, typer.Argument(help="A name that `visionjobs jobs` lists, or a job file.")],
     sets: Sets = None,
     sample: Annotated[bool, typer.Option("--sample", help="On the synthetic sample of the job's dataset.")] = False,
-    backend: Annotated[Backend, typer.Option(help="A KubeRay RayJob, or a Job of one pod.")] = "rayjob",
+    backend: Annotated[str, typer.Option(help="rayjob (of KubeRay), or job (of one pod).")] = "rayjob",
     run_id: Annotated[str | None, typer.Option("--run-id", help="Id of the run; a new one if not given.")] = None,
     no_code: Annotated[bool, typer.Option("--no-code", help="Run the image's code, not the working tree's.")] = False,
 ) -> None:
     """Print the manifests of a job: what `submit` would apply. Nothing is stored, and no cluster is asked."""
+    checked_backend(backend)
     settings = Settings.from_env()
     spec = load_job(find_job(job, settings.jobs), sets or [])
     if sample:
         check_weights_for_sample(spec, sets or [])
         spec = on_sample(spec, sets or [])
-    _warn_of_local_storage(settings)
+    _warn(settings)
     code = None if no_code else _code()
     out.print(_manifests(spec, run_id or new_run_id(spec.name), settings, backend, code), markup=False, end="")
     if code is not None:
@@ -64,7 +63,7 @@ def manifests(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write into, one file a job.")] = Path(
         "manifests"
     ),
-    backend: Annotated[Backend, typer.Option(help="A KubeRay RayJob, or a Job of one pod.")] = "rayjob",
+    backend: Annotated[str, typer.Option(help="rayjob (of KubeRay), or job (of one pod).")] = "rayjob",
     suffix: Annotated[
         str, typer.Option("--run-id-suffix", help="Run ids are <job>-<suffix>; a new one makes new runs.")
     ] = "1",
@@ -74,11 +73,12 @@ def manifests(
     The runs' ids are stable and the code is the image's. A job that cannot be rendered is named, the others are
     written; the exit status is then 2.
     """
+    checked_backend(backend)
     settings = Settings.from_env()
     names = job_names(settings.jobs)
     if not names:
         raise UserError(f"There are no job files in {settings.jobs}/. Run this in the project, or set VISIONJOBS_JOBS.")
-    _warn_of_local_storage(settings)
+    _warn(settings)
     failed = False
     for name in names:
         try:
@@ -96,7 +96,17 @@ def manifests(
         raise typer.Exit(2)
 
 
-def _manifests(spec: JobSpec, run_id: str, settings: Settings, backend: Backend, code: str | None) -> str:
+def checked_backend(backend: str) -> str:
+    """`backend`, if jobs are rendered for it. Raises UserError."""
+    if backend not in MANIFEST_BACKENDS:
+        raise UserError(
+            f"--backend {backend}: expected one of: {', '.join(MANIFEST_BACKENDS)}."
+            f"{nearest(backend, MANIFEST_BACKENDS)}"
+        )
+    return backend
+
+
+def _manifests(spec: JobSpec, run_id: str, settings: Settings, backend: str, code: str | None) -> str:
     """YAML of a run, which a cluster would take. Raises UserError."""
     from visionjobs.cluster.manifest_yaml import manifest_yaml
     from visionjobs.cluster.render import render as render_objects
@@ -122,7 +132,10 @@ def _code() -> str:
     return pack_code(working_tree())[0]
 
 
-def _warn_of_local_storage(settings: Settings) -> None:
+def _warn(settings: Settings) -> None:
+    """Of a storage that pods do not see, and of variables that nothing reads."""
+    for line in unknown_variables():
+        print_warning(line)
     if not settings.storage_from_cluster.startswith("s3://"):
         print_warning(
             f"VISIONJOBS_STORAGE: {settings.storage_from_cluster} is a folder of this machine, which pods do not see. "

@@ -16,12 +16,19 @@ from visionjobs.storage import Store, open_store
 
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="a run, as `visionjobs runs` lists it")],
+    out_folder: Annotated[
+        str | None, typer.Option("--out", metavar="FOLDER", help="write <RUN>.html into a folder of this machine")
+    ] = None,
 ) -> None:
     """Rebuild a run's report from its folder: without a GPU, the dataset or the model.
 
-    A run that is not complete gets a page of what there is. The page's address is the last line on stdout.
+    The page is self-contained, and replaces the one in the run's folder; with --out that stays as it is, and the page
+    goes to a folder of this machine, where a browser opens it. A run that is not complete gets a page of what there
+    is. The page's address is the last line on stdout.
     """
     settings = Settings.from_env()
+    if out_folder is not None and "://" in out_folder:
+        raise UserError(f"--out {out_folder}: expected a folder of this machine")
     run = open_run(open_store(settings.storage, settings.endpoint), run_id)
     from visionjobs.report.build import PAGE, build_report
     from visionjobs.report.load import load_summary
@@ -30,8 +37,16 @@ def report(
     state = summary.record.get("state", "not started")
     if state != "complete":
         print_warning(f"run {run.id} is not complete (state: {state}): its report shows what there is")
+    files = build_report(summary)
+    if out_folder is not None:
+        local, page = open_store(out_folder), f"{run.id}.html"
+        local.write(page, files[PAGE])
+        out.print(f"{local.address}/{page}")
+        return
     store = run.store.at("report")
-    replace_page(store, build_report(summary), PAGE)
+    replace_page(store, files, PAGE)
+    if "://" in store.address:
+        err.print(f"a page that a browser opens: visionjobs report {run.id} --out FOLDER", soft_wrap=True)
     out.print(f"{store.address}/{PAGE}")
 
 

@@ -15,8 +15,9 @@ from visionjobs.cluster.apply import PerhapsAppliedError, apply_job, remove_ende
 from visionjobs.cluster.check import Check
 from visionjobs.cluster.checks_objects import check_image
 from visionjobs.cluster.checks_storage import check_seen_from_cluster
-from visionjobs.cluster.client import Cluster, Object, connect
+from visionjobs.cluster.client import Cluster, Object
 from visionjobs.cluster.code import upload_code
+from visionjobs.cluster.kubeconfig import connect
 from visionjobs.cluster.manifest_yaml import manifest_yaml
 from visionjobs.cluster.preflight import (
     account,

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from visionjobs.cluster.check import Check, look
-from visionjobs.cluster.client import has_cluster, kubeconfig
+from visionjobs.cluster.kubeconfig import has_cluster, kubeconfig
 from visionjobs.errors import UserError, first_line
 from visionjobs.settings import ClusterSettings, Settings, unknown_variables
 
@@ -19,7 +19,7 @@ FEW_BYTES, TOO_FEW_BYTES = 10 * 10**9, 10**9
 
 OTHER_CACHE = "set VISIONJOBS_CACHE to a folder of yours"
 
-SKELETONS = ("rayjob.yaml", "job.yaml", "networkpolicy.yaml", "pod.yaml", "code.yaml", "submitter.yaml")
+SKELETONS = ("rayjob.yaml", "job.yaml", "networkpolicy.yaml", "pod.yaml", "code.yaml")
 """The files of k8s/job onto which jobs are rendered."""
 
 
@@ -155,7 +155,7 @@ def check_skeletons() -> Check:
         read_overlay(settings.overlay)
         return f"{settings.skeletons}, overlay {settings.overlay or 'none'}"
 
-    check = look("manifests", find)
+    check = look("skeletons", find)
     if check.ok is False and not os.environ.get("VISIONJOBS_K8S") and not has_cluster():
         return replace(check, ok=None, hint="to submit, run this in the project's folder, or set VISIONJOBS_K8S")
     return check

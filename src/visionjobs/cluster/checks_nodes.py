@@ -11,7 +11,7 @@ from typing import Any
 
 from visionjobs.cluster.check import Check, look
 from visionjobs.cluster.client import Cluster, Object
-from visionjobs.cluster.demand import GPU, PodDemand, quantity, remedy, shown
+from visionjobs.cluster.demand import GPU, PodDemand, counted, quantity, remedy, shown
 
 NOT_NODES = ("ephemeral-storage",)
 """Nodes tell of it in ways that differ: left to the scheduler."""
@@ -37,7 +37,8 @@ def check_nodes(cluster: Cluster, demands: Sequence[PodDemand], autoscaling: boo
                 return Check("nodes", None, message, hint)
             return Check("nodes", False, message, f"{hint}; {AUTOSCALING}")
         gpus = sum(demand.count * demand.requests.get(GPU, Decimal(0)) for demand in demands)
-        return f"{len(nodes)} nodes, with room for every pod" + (f" and its {gpus:f} GPUs" if gpus else "")
+        room = f"{counted(len(nodes), 'node')}, with room for every pod"
+        return f"{room} and its {shown(GPU, gpus)}" if gpus else room
 
     return look("nodes", find)
 
@@ -48,7 +49,8 @@ def count_gpus(cluster: Cluster) -> Check:
     def find() -> str:
         nodes = cluster.list("Node")
         counts = [_allocatable(node).get(GPU, Decimal(0)) for node in nodes] or [Decimal(0)]
-        return f"{len(nodes)} nodes with {sum(counts):f} GPUs, at most {max(counts):f} in one"
+        there = f"{counted(len(nodes), 'node')} with {shown(GPU, sum(counts, Decimal(0)))}"
+        return there if len(nodes) < 2 else f"{there}, at most {max(counts):f} in one"
 
     return look("nodes", find)
 
@@ -85,7 +87,8 @@ def _lack_in_all(demands: Sequence[PodDemand], nodes: Sequence[Object]) -> list[
     there = sum(_allocatable(node).get(GPU, Decimal(0)) for node in usable)
     if wanted <= there:
         return []
-    return [(f"the job asks for {wanted:f} GPUs, and the nodes that it may use have {there:f} in all", remedy(GPU))]
+    said = f"the job asks for {shown(GPU, Decimal(wanted))}, and the nodes that it may use have {there:f} in all"
+    return [(said, remedy(GPU))]
 
 
 def _matches(selector: Mapping[str, str], node: Object) -> bool:

@@ -8,15 +8,13 @@ invalid: exit 2) or a ClusterError (no answer: exit 4), whose message names the 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visionjobs.errors import ClusterError, UserError, VisionjobsError
-from visionjobs.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -26,9 +24,6 @@ Object = dict[str, Any]
 
 MANAGER = "visionjobs"
 """The field manager of server-side apply."""
-
-IN_POD = "KUBERNETES_SERVICE_HOST"
-"""A variable that Kubernetes sets in every pod."""
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
@@ -68,7 +63,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """One namespace of the cluster that a kubeconfig's context names. Made by `connect`; safe to use from threads."""
+    """One namespace of the cluster of a kubeconfig's context, made by kubeconfig.connect. Threads may share it."""
 
     api: ApiClient
     namespace: str
@@ -125,7 +120,7 @@ class Cluster:
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         query = {"labelSelector": selector, "watch": "true", "timeoutSeconds": str(seconds)}
         path = self._path(kind)
-        with _explained(f"watch {path}"), closing(self._open("GET", path, query, read_seconds=seconds + 5)) as response:
+        with _explained(f"watch {path}", self), self._stream(path, query, seconds + 5) as response:
             for line in _lines(response):
                 event = json.loads(line)
                 yield event["type"], event["object"]
@@ -146,7 +141,7 @@ class Cluster:
             query["timestamps"] = "true"
         path = f"{self._path('Pod', pod)}/log"
         seconds = FOLLOW_SECONDS if follow else READ_SECONDS
-        with _explained(f"log of pod {pod}"), closing(self._open("GET", path, query, read_seconds=seconds)) as response:
+        with _explained(f"log of pod {pod}", self), self._stream(path, query, seconds) as response:
             yield from _lines(response)
 
     def may(self, verb: str, kind: str, *, subresource: str | None = None, name: str | None = None) -> bool:
@@ -169,11 +164,15 @@ class Cluster:
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:  # fmt: skip
-        with _explained(f"{method} {path}"):
+        with _explained(f"{method} {path}", self):
             response = self._open(method, path, query or {}, body, content_type)
             with closing(response):
                 result: Object = json.loads(response.read())
         return result
+
+    def _stream(self, path: str, query: Mapping[str, str], read_seconds: float) -> closing[Any]:
+        """The response to a GET that goes on, closed after the block."""
+        return closing(self._open("GET", path, query, read_seconds=read_seconds))
 
     def _open(
         self, method: str, path: str, query: Mapping[str, str], body: Object | None = None,
@@ -207,46 +206,6 @@ class ConflictError(UserError):
     """There is an object of that name already, or it changed meanwhile."""
 
 
-def kubeconfig() -> str | None:
-    """The path of the kubeconfig (KUBECONFIG may join several with ':'), or None where there is none."""
-    named = os.environ.get("KUBECONFIG")
-    default = Path("~/.kube/config").expanduser()
-    return named or (str(default) if default.is_file() else None)
-
-
-def has_cluster() -> bool:
-    """Whether there is a kubeconfig, or this is a pod."""
-    return kubeconfig() is not None or IN_POD in os.environ
-
-
-def connect(settings: ClusterSettings) -> Cluster:
-    """The cluster of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod that this runs in. No access yet.
-
-    Raises UserError where there is none, or no context of the name that VISIONJOBS_CONTEXT gives.
-    """
-    import kubernetes
-    import urllib3
-    from kubernetes.config import ConfigException
-
-    configuration = kubernetes.client.Configuration()
-    configuration.retries = False  # ours tell at once what is wrong
-    try:
-        if kubeconfig() is None and IN_POD in os.environ:
-            kubernetes.config.load_incluster_config(client_configuration=configuration)
-        else:
-            kubernetes.config.load_kube_config(
-                str(kubeconfig() or Path("~/.kube/config").expanduser()), settings.context, configuration, False
-            )
-    except (ConfigException, OSError, ValueError) as error:
-        which = f' has no usable context "{settings.context}"' if settings.context else " names no usable cluster"
-        raise UserError(
-            f"the kubeconfig{which} ({str(error).splitlines()[0]}): set KUBECONFIG, or `kubectl config use-context`"
-        ) from error
-    if not configuration.verify_ssl:  # who wrote the kubeconfig knows: not a warning at each request
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return Cluster(kubernetes.client.ApiClient(configuration), settings.namespace, str(configuration.host))
-
-
 def _lines(response: Any) -> Iterator[bytes]:
     """Lines of a streamed response with their ends, as they come; the last one may have none."""
     rest = b""
@@ -258,8 +217,8 @@ def _lines(response: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Failures of the connection as a ClusterError that says what was asked."""
+def _explained(what: str, cluster: Cluster) -> Iterator[None]:
+    """Failures of the connection as a ClusterError that says which server was asked what."""
     import urllib3
     from kubernetes.client import ApiException
 
@@ -268,9 +227,15 @@ def _explained(what: str) -> Iterator[None]:
     except VisionjobsError:
         raise
     except (urllib3.exceptions.HTTPError, ApiException, OSError, ValueError) as error:
-        raise ClusterError(
-            f"the cluster does not answer ({what}: {type(error).__name__}); is it up, and is this its kubeconfig?"
-        ) from error
+        reason = _reason(error)
+        advice = "check the CA in the kubeconfig" if "ertificate" in reason else "is it up, and is this its kubeconfig?"
+        raise ClusterError(f"the cluster {cluster.server} does not answer ({what}: {reason}); {advice}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The name of what went wrong with a connection; of certificates, what is wrong with them."""
+    said = re.search(r"certificate verify failed[^(\n]*|[Cc]ertificate[^(\n]*", str(error))
+    return said[0].strip(": ") if said else type(error).__name__
 
 
 def _refused(status: int, body: bytes, what: str, cluster: Cluster) -> VisionjobsError:
@@ -283,10 +248,7 @@ def _refused(status: int, body: bytes, what: str, cluster: Cluster) -> Visionjob
         case 401:
             return UserError(f"{cluster.server} does not accept these credentials: log in again ({what})")
         case 403:
-            return ForbiddenError(
-                f"not permitted: {message}. Ask whoever runs the cluster for the role visionjobs-submitter in the "
-                f"namespace {cluster.namespace} (k8s/cluster)"
-            )
+            return _forbidden(message, cluster)
         case 404:
             return NotFoundError(f"{message.strip() or 'not found'} ({what})")
         case 409:
@@ -295,3 +257,20 @@ def _refused(status: int, body: bytes, what: str, cluster: Cluster) -> Visionjob
             return UserError(f"the cluster refuses it: {message or what}")
         case _:
             return ClusterError(f"the cluster answers {status} to {what}: {message}")
+
+
+def _forbidden(message: str, cluster: Cluster) -> UserError:
+    """The kinds of 403: nobody is logged in, a rule of the namespace is in the way, or this user has no right."""
+    if "system:anonymous" in message:
+        return UserError(
+            f"{cluster.server} does not know who asks: the kubeconfig's user gave no credentials; log in again, and "
+            "see that its login program is installed (kubectl get pods tells more)"
+        )
+    if "exceeded quota" in message:
+        return UserError(f"the quota of the namespace {cluster.namespace} does not allow it: {message}")
+    if "violates PodSecurity" in message:
+        return UserError(f"the Pod Security of the namespace {cluster.namespace} does not allow it: {message}")
+    return ForbiddenError(
+        f"not permitted: {message}. Ask whoever runs the cluster for the role visionjobs-submitter in the namespace "
+        f"{cluster.namespace} (k8s/cluster)"
+    )

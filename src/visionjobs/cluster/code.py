@@ -16,11 +16,11 @@ import re
 import shutil
 import tempfile
 import zipfile
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import visionjobs
-from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError
+from visionjobs.errors import MissingObjectError, StorageError, UserError
 from visionjobs.spec import SHA256
 from visionjobs.storage import Store
 
@@ -29,6 +29,9 @@ FOLDERS = ("src", "jobs")
 
 MAX_BYTES = 64 * 1024**2
 """Largest sum of the files that travel. Code is about 1 MB; data and weights belong in the storage."""
+
+FRESH = timedelta(days=1)
+"""Code of that age is written again when it is submitted with."""
 
 MARK = ".visionjobs-code"
 """In the folder that code was unpacked into: its sha256, or 'unpacking' before it is whole."""
@@ -97,12 +100,11 @@ def code_key(sha256: str) -> str:
 
 
 def upload_code(root: Store, sha256: str, data: bytes) -> None:
-    """Put the packed code into the storage root, unless it is there."""
+    """Put the packed code into the storage root, unless it was put there less than a day ago: `prune` goes by that."""
     key = code_key(sha256)
-    if root.exists(key):
-        return
-    with suppress(ObjectExistsError):  # another submit of the same code was faster
-        root.write(key, data, if_absent=True)
+    written = next((entry.modified for entry in root.entries("code") if entry.key == key), None)
+    if written is None or datetime.now(UTC) - written > FRESH:
+        root.write(key, data)
 
 
 def fetch_code(root: Store, sha256: str, target: Path) -> None:

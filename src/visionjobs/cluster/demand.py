@@ -59,8 +59,14 @@ def shown(resource: str, amount: Decimal) -> str:
     """'2.0 GiB of memory', '4 CPUs', '8 GPUs', for a resource as pods or quotas name it."""
     if resource.endswith(("memory", "storage")):
         return f"{amount / 2**30:.1f} GiB of {resource.rpartition('.')[2]}"
-    name = "GPUs" if resource.endswith(GPU) else "CPUs" if resource.endswith("cpu") else resource
-    return f"{amount.normalize():f} {name}"
+    if resource.endswith((GPU, "cpu")):
+        return counted(amount, "GPU" if resource.endswith(GPU) else "CPU")
+    return f"{amount.normalize():f} {resource}"
+
+
+def counted(amount: Decimal | int, thing: str) -> str:
+    """'1 GPU', '8 GPUs'."""
+    return f"{Decimal(amount).normalize():f} {thing}{'' if amount == 1 else 's'}"
 
 
 def remedy(resource: str) -> str:
