@@ -86,7 +86,14 @@ def test_endpoints_that_are_none(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://s3", "https://s3.example:9000", "http://10.0.0.1:1/path/", "http://[::1]:9000", "HTTPS://S3", "http://a_b"],
+    [
+        "http://s3",
+        "https://s3.example:9000",
+        "http://10.0.0.1:1/path/",
+        "http://[::1]:9000",
+        "HTTPS://S3",
+        "http://a_b",
+    ],
 )
 def test_endpoints(address: str) -> None:
     settings = Settings.from_env({"VISIONJOBS_STORAGE": "s3://b", "VISIONJOBS_ENDPOINT_FROM_CLUSTER": f" {address} "})

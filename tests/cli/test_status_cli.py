@@ -215,7 +215,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_warning(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nothing-here"))
     run_id = begin().run.id
     told = visionjobs("status", run_id)
-    assert (told.status, "warning: the kubeconfig" in told.err) == (0, True)
+    assert (told.status, "names no usable cluster" in told.err) == (0, True)
     told = visionjobs("runs")
     assert (told.status, run_id in told.err, told.err.count("warning:")) == (0, True, 1)
 

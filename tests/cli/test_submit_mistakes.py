@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from visionjobs.cli.submit_inputs import check_inputs
 from visionjobs.cli.submit_plans import Code, Plan, plan_new_run, plan_next_attempt
 from visionjobs.cli.submit_steps import run_folder
 from visionjobs.cluster import code
+from visionjobs.cluster.apply import PerhapsAppliedError
 from visionjobs.cluster.code import pack_code, upload_code, working_tree
-from visionjobs.errors import ObjectExistsError, StorageError, UserError
+from visionjobs.errors import ObjectExistsError, StorageError, UserError, VisionjobsError
 from visionjobs.jobfile import find_job, load_job
-from visionjobs.runs import Run, run_ids
+from visionjobs.runs import Run, request_stop, run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage_folder import FolderStore
 
@@ -205,6 +207,28 @@ def test_a_run_of_somebody_else_with_that_id_stays(new_plan: Plan) -> None:
     with pytest.raises(ObjectExistsError), run_folder(new_plan, {"owner": "ada"}):
         pytest.fail("nothing is submitted")
     assert new_plan.root.entries(f"runs/{new_plan.submission.name}") == before
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told_to_stop"),
+    [(None, False), (PerhapsAppliedError("it may be there"), False), (UserError("no"), True)],
+)
+def test_a_run_is_not_asked_to_stop_any_more_where_it_may_begin(
+    project: Project, trouble: VisionjobsError | None, told_to_stop: bool
+) -> None:
+    plan = plan_next_attempt(Settings.from_env(), project.root, None, [], project.begun.id, Code())
+    request_stop(project.begun.store, "ada cancelled it")
+
+    def submit() -> None:
+        with run_folder(plan, {"owner": "ada"}):
+            assert project.begun.store.exists("stop.json"), "who submits does not have the name yet"
+            if trouble is not None:
+                raise trouble
+
+    with nullcontext() if trouble is None else pytest.raises(type(trouble)):
+        submit()
+    assert project.begun.store.exists("stop.json") == told_to_stop
+    assert project.begun.store.exists("submission.json") != told_to_stop
 
 
 def test_fetch_code(project: Project, visionjobs: Callable[..., Any]) -> None:
