@@ -33,7 +33,9 @@ def test_values_of_secrets_are_not_repeated():
 @pytest.mark.parametrize(
     "entry",
     [
-        {"name": "RAY_AUTH_MODE", "value": "token"},
+        {"name": "SORT_KEY", "value": "date"},
+        {"name": "PRIMARY_KEY_COLUMN", "value": "id"},
+        {"name": "AUTHOR", "value": "jane"},
         {"name": "TOKENIZERS_PARALLELISM", "value": "false"},
         {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/token"},
         {"name": "KEYBOARD", "value": "us"},

@@ -16,6 +16,7 @@ from small_cluster import RAYJOBS, Object, SmallCluster, named, told
 from visionjobs.cluster import checks_storage
 from visionjobs.cluster.check import Check, failures, look, one_line, refuse
 from visionjobs.cluster.checks_objects import (
+    KEYS,
     check_accepted,
     check_image,
     check_kuberay,
@@ -102,6 +103,18 @@ def test_what_else_must_be_there() -> None:
     told(check_priority(without, "visionjobs-high", queued=True), False, 'no WorkloadPriorityClass "visionjobs-high"')
     going: Any = SmallCluster({"Namespace": [named("visionjobs", status={"phase": "Terminating"})]})
     told(check_namespace(going), False, "being deleted")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "ok"),
+    [("eks.amazonaws.com/role-arn", None), ("iam.gke.io/gcp-service-account", None), ("team", False)],
+)
+def test_keys_are_not_needed_where_the_account_has_an_identity(annotation: str, ok: bool | None) -> None:
+    account = named("visionjobs")
+    account["metadata"]["annotations"] = {annotation: "x"}
+    cluster: Any = SmallCluster({"Secret": [named("visionjobs")], "ServiceAccount": [account], "Namespace": []})
+    (secret,) = [check for check in cluster_checks(cluster, CLUSTER, "job", KEYS) if check.name == "secret"]
+    assert secret.ok is ok
 
 
 def test_permissions() -> None:

@@ -66,7 +66,7 @@ def nothing(_lab: Lab, _monkeypatch: pytest.MonkeyPatch) -> None:
         (variable("VISIONJOBS_QUEUE", "gpus"), (), "does not serve Kueue", "VISIONJOBS_QUEUE"),
         (variable("VISIONJOBS_PRIORITY", "urgent"), (), 'no PriorityClass "urgent"', "visionjobs-high"),
         (variable("VISIONJOBS_ENDPOINT_FROM_CLUSTER", ""), (), "own loopback", "VISIONJOBS_ENDPOINT_FROM_CLUSTER"),
-        (variable("VISIONJOBS_CONTEXT", "other"), (), 'no usable context "other"', "use-context"),
+        (variable("VISIONJOBS_CONTEXT", "other"), (), 'the context "other" cannot be used', "VISIONJOBS_CONTEXT to one of"),
         (nothing, ("--set", "data.name=tinny"), 'There is no dataset "tinny"', "visionjobs data import"),
         (nothing, ("--set", "train.batch=4000"), "train.batch: 4000 is more than the 48", "lower it"),
         (nothing, ("--set", "model.weights=/no/such.pth"), "is not in the storage", "visionjobs weights pull /no/such"),
@@ -149,7 +149,7 @@ def test_a_server_that_is_away_before_anything_is_applied(lab: Lab) -> None:
     with lab.server.away():
         ended = lab.run("submit", "tiny")
     assert (ended.status, ended.out) == (4, "")
-    assert "the cluster does not answer" in ended.err
+    assert "does not answer" in ended.err
     assert lab.left_nothing()
 
 

@@ -31,8 +31,8 @@ def test_watch_until_the_end(
         time.sleep(1)
         for pod in (pods.head, pods.submitter):
             hands.run_pod(pod)
-        attempt = folder(name)
         hands.rayjob(name, jobDeploymentStatus="Running", jobStatus="RUNNING")
+        attempt = folder(name)
         time.sleep(1)
         attempt.update_record(state="interrupted", message="a worker died")
         hands.rayjob(name, jobDeploymentStatus="Retrying", jobStatus="PENDING", failed=1)
@@ -52,7 +52,7 @@ def test_watch_until_the_end(
     places = [told.err.find(mark) for mark in marks]
     assert -1 not in places, told.err
     assert places == sorted(places)
-    assert told.err.count("running; attempt 1") == 1, "a line only when something changed"
+    assert told.err.count(marks[1]) == 1, "a line only when something changed"
 
 
 @contextmanager
@@ -113,8 +113,8 @@ def test_watch_goes_on_while_the_cluster_is_away(
     with meanwhile(act):
         told = visionjobs("status", name, "--watch")
     assert told.status == 1
-    assert "the cluster does not answer" in told.err
-    assert told.err.rindex("interrupted") > told.err.index("the cluster does not answer")
+    assert "does not answer" in told.err
+    assert told.err.rindex("interrupted") > told.err.index("does not answer")
 
 
 def test_the_cluster_is_gone(
@@ -127,13 +127,13 @@ def test_the_cluster_is_gone(
     with apiserver.away():
         told = visionjobs("status", name)
         assert told.status == 4
-        assert "warning: the cluster does not answer" in told.err
+        assert "warning: the cluster https:" in told.err
         assert "progress 2/4 epochs" in told.err
         assert "submitted to namespace team as RayJob" in told.err
         assert visionjobs("status", "here-1").status == 0, "it was not submitted: the cluster has no say in it"
         assert visionjobs("status", "done-1").status == 0
         told = visionjobs("status", "nobody-1")
-        assert (told.status, "the cluster does not answer" in told.err) == (4, True)
+        assert (told.status, "does not answer" in told.err) == (4, True)
         assert visionjobs("status").status == 4
         began = time.monotonic()
         told = visionjobs("runs")

@@ -17,6 +17,9 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 NEWEST_FIELD = "preRunningDeadlineSeconds"
 """Of a RayJob's spec: KubeRay has it since 1.7; one that lacks it would drop it, and others, without a word."""
 
+IDENTITIES = ("eks.amazonaws.com/role-arn", "iam.gke.io/", "azure.workload.identity/", "pod-identity.alibabacloud.com/")
+"""How the annotations begin by which clouds bind a service account to an identity of theirs."""
+
 Need = tuple[str, str, str | None]
 """verb, kind, subresource."""
 
@@ -106,6 +109,16 @@ def check_secret(cluster: Cluster, name: str, keys: Sequence[str], identity: boo
         return f'"{name}" has {", ".join(keys)}'
 
     return look("secret", find)
+
+
+def has_identity(cluster: Cluster, name: str) -> bool:
+    """Whether the pods' service account is bound to an identity of the cloud, which gives pods the credentials."""
+    try:
+        account = cluster.get("ServiceAccount", name) or {}
+    except ForbiddenError:
+        return False
+    annotations = account.get("metadata", {}).get("annotations") or {}
+    return any(key.startswith(IDENTITIES) for key in annotations)
 
 
 def check_service_account(cluster: Cluster, name: str) -> Check:

@@ -50,7 +50,7 @@ def rayjob_problems(rayjob: Object) -> list[str]:
     ray = mapping(spec.get("rayClusterSpec"))
     parts = (_name(rayjob), _mode(spec), _submitter(spec), _ends(spec), _numbers(spec), _deletion(spec), _cluster(ray))
     found = [problem for part in parts for problem in part]
-    found += [problem for path, group in _groups(ray) for problem in _group(path, group, ray)]
+    found += [problem for path, group in groups(ray) for problem in _group(path, group, ray)]
     if QUEUE_LABEL in mapping(mapping(rayjob.get("metadata")).get("labels")):
         found += _kueue(spec, ray)
     return found
@@ -223,7 +223,8 @@ def _ray_container(group: Object) -> Object:
     return mapping(containers[0]) if containers else {}
 
 
-def _groups(ray: Object) -> Iterator[tuple[str, Object]]:
+def groups(ray: Object) -> Iterator[tuple[str, Object]]:
+    """The head and the groups of workers of a rayClusterSpec, each after its path in the RayJob."""
     yield "spec.rayClusterSpec.headGroupSpec", mapping(ray.get("headGroupSpec"))
     for number, group in enumerate(items(ray.get("workerGroupSpecs"))):
         yield f"spec.rayClusterSpec.workerGroupSpecs[{number}]", mapping(group)

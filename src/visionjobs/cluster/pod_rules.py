@@ -27,16 +27,22 @@ IMAGE = re.compile(
 )
 
 CREDENTIAL = re.compile(
-    r"(?:^|_)(?:(?:API|ACCESS|SECRET|PRIVATE)?KEYS?|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?|NOTIFY_URL)(?:_|$)"
+    r"(?:^|_)(?:[A-Z]*(?:API|ACCESS|SECRET|PRIVATE)_?KEYS?|KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?"
+    r"|NOTIFY_URL|WEBHOOK(?:_URL)?|AUTH|PAT)(?:_|$)"
 )
 """Names of variables whose value is a credential."""
 
-NO_CREDENTIAL = re.compile(r"_(?:FILE|PATH|DIR|MODE|NAME)$|^VISIONJOBS_SECRET$")
+NO_CREDENTIAL = re.compile(
+    r"_(?:FILE|PATH|DIR|MODE|NAME|COLUMN)$|^VISIONJOBS_SECRET$|(?:^|_)(?:SORT|PRIMARY|FOREIGN)_KEY"
+)
 """Such names that hold where a credential is, not the credential."""
 
 SECRET_TEXTS = {
     "a password in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@]+@"),
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    "a GitHub token": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
+    "a token in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]{8,}@"),
+    "an address of a webhook": re.compile(r"\bhooks\.slack\.com/services/\S"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 }
 
@@ -63,7 +69,7 @@ def pod_problems(template: Object, where: str) -> list[str]:
     spec = mapping(template.get("spec"))
     if not items(spec.get("containers")):
         return [f"{where}.spec.containers is empty: the overlay has removed what the skeleton in k8s/job says"]
-    found = [f"{where}.{problem}" for problem in _volumes(spec)]
+    found = [f"{where}.{problem}" for check in (_volumes(spec), _tolerations(spec)) for problem in check]
     for kind in ("initContainers", "containers"):
         for number, container in enumerate(items(spec.get(kind))):
             entry = mapping(container)
@@ -114,6 +120,19 @@ def _volumes(spec: Object) -> Iterator[str]:
             yield f"spec: the container {container.get('name')} mounts two volumes at {path}: keep one in the overlay"
 
 
+def _tolerations(spec: Object) -> Iterator[str]:
+    """Words that no server checks inside a RayJob."""
+    words = {"operator": (None, "Exists", "Equal"), "effect": (None, "", "NoSchedule", "PreferNoSchedule", "NoExecute")}
+    for number, toleration in enumerate(mapping(entry) for entry in items(spec.get("tolerations"))):
+        for key, valid in words.items():
+            if toleration.get(key) not in valid:
+                expected = ", ".join(word for word in valid if word)
+                yield (
+                    f"spec.tolerations[{number}].{key} is {toleration[key]}; expected one of {expected}: change the "
+                    "overlay"
+                )
+
+
 def _image(container: Object) -> Iterator[str]:
     image = container.get("image")
     found = IMAGE.fullmatch(image) if isinstance(image, str) else None
@@ -156,7 +175,7 @@ def _resources(container: Object) -> Iterator[str]:
                 yield f"resources.{part}.{name} is {value}; devices come whole: change {key}"
         if "limits" not in amounts and name != "ephemeral-storage":
             yield f"resources.limits.{name} is missing: give it in the overlay, or {key} in the job file"
-        elif ("/" in name or name == "memory") and amounts.get("requests", amounts["limits"]) != amounts["limits"]:
+        elif name != "ephemeral-storage" and amounts.get("requests", amounts["limits"]) != amounts["limits"]:
             yield (
                 f"resources: {name} is requested as {requests[name]} and limited to {limits[name]}; both must be the "
                 f"same: change {key} in the job file, not one of them in the overlay"

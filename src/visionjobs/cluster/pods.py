@@ -19,6 +19,11 @@ HOOK_MARGIN = 10
 """Seconds of the grace period that the preStop hook leaves: what has not stopped by then still gets SIGTERM."""
 
 
+STOP_SECONDS = ("VISIONJOBS_STOP_SECONDS", "RAY_JOB_STOP_WAIT_TIME_S")
+"""The longest wait of the preStop hook; and of Ray, between SIGTERM and SIGKILL for a job that is stopped, of which 3
+seconds are the default, and no checkpoint."""
+
+
 def read_skeleton(folder: Path, name: str) -> Object:
     """One of the files in k8s/job. Raises UserError where it is not there or is no mapping."""
     return read_yaml_object(folder / name, f"one of the skeletons in {folder} (VISIONJOBS_K8S)")
@@ -67,6 +72,18 @@ def work_pod(submission: Submission, settings: ClusterSettings, backend: str, ro
     return template
 
 
+def set_stop_seconds(template: Object) -> None:
+    """Give a pod's variables the time that its grace period leaves its preStop hook and its Ray job."""
+    spec = template.get("spec") or {}
+    grace = spec.get("terminationGracePeriodSeconds")
+    if not isinstance(grace, int):
+        return
+    for container in spec.get("containers") or []:
+        for entry in (container.get("env") if isinstance(container, dict) else None) or []:
+            if isinstance(entry, dict) and entry.get("name") in STOP_SECONDS:
+                entry["value"] = str(max(0, grace - HOOK_MARGIN))
+
+
 def submitter_pod(submission: Submission, settings: ClusterSettings) -> Object:
     """What is put into the skeleton of the RayJob's submitter."""
     return {
@@ -103,7 +120,7 @@ def _env(submission: Submission, settings: ClusterSettings, backend: str, role: 
     if submission.kind != "run" or role == "worker":
         return _plain(values)
     values |= {"VISIONJOBS_RUN": submission.name, "VISIONJOBS_SPEC": submission.spec or ""}
-    if role == "head":  # between SIGTERM and SIGKILL for a Ray job that is stopped: 3 seconds are no checkpoint
+    if role == "head":
         values["RAY_JOB_STOP_WAIT_TIME_S"] = values["VISIONJOBS_STOP_SECONDS"]
     return [*_plain(values), *({"name": name, "valueFrom": {"secretKeyRef": _key(name)}} for name in DRIVER_SECRETS)]
 

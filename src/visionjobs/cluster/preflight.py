@@ -25,6 +25,7 @@ from visionjobs.cluster.checks_objects import (
     check_reached,
     check_secret,
     check_service_account,
+    has_identity,
 )
 from visionjobs.cluster.checks_quota import check_quota
 from visionjobs.cluster.client import Cluster, Object
@@ -56,7 +57,8 @@ def cluster_checks(
     checks += check_permissions(cluster, backend)
     if backend == "rayjob":
         checks.append(check_kuberay(cluster))
-    checks.append(check_secret(cluster, settings.secret, keys, identity=account != SERVICE_ACCOUNT))
+    identity = account != SERVICE_ACCOUNT or has_identity(cluster, account)
+    checks.append(check_secret(cluster, settings.secret, keys, identity=identity))
     checks.append(check_service_account(cluster, account))
     if settings.queue:
         checks.append(check_queue(cluster, settings.queue))

@@ -11,7 +11,16 @@ from importlib import metadata
 
 from visionjobs.cluster.client import Object
 from visionjobs.cluster.overlay import merge, pruned, read_overlay, with_overlay
-from visionjobs.cluster.pods import filled_in, labels, literal, read_skeleton, submitter_pod, work_pod
+from visionjobs.cluster.pod_security import pod_templates
+from visionjobs.cluster.pods import (
+    filled_in,
+    labels,
+    literal,
+    read_skeleton,
+    set_stop_seconds,
+    submitter_pod,
+    work_pod,
+)
 from visionjobs.cluster.sizes import OBJECT_STORE_MIB, PodSize, one_pod, ray_layout
 from visionjobs.cluster.submission import Submission
 from visionjobs.errors import UserError
@@ -40,7 +49,11 @@ def render(submission: Submission, settings: ClusterSettings, backend: str) -> l
     else:
         objects = [_job(submission, settings)]
     overlay = read_overlay(settings.overlay)
-    return [pruned(with_overlay(obj, overlay, str(settings.overlay))) for obj in objects]
+    rendered = [pruned(with_overlay(obj, overlay, str(settings.overlay))) for obj in objects]
+    for obj in rendered:
+        for _, template in pod_templates(obj):
+            set_stop_seconds(template)  # after the overlay, which may give pods another grace period
+    return rendered
 
 
 def _network_policy(submission: Submission, settings: ClusterSettings) -> Object:

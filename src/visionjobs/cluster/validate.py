@@ -16,6 +16,7 @@ from visionjobs.cluster.kueue import QUEUE_LABEL
 from visionjobs.cluster.operator_rules import at_least, rayjob_problems
 from visionjobs.cluster.pod_rules import pod_problems, secret_texts
 from visionjobs.cluster.pod_security import items, mapping, object_restricted_problems, pod_templates
+from visionjobs.cluster.run_rules import run_problems
 from visionjobs.errors import UserError
 
 LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -62,6 +63,8 @@ def _object_problems(obj: Object) -> Iterator[str]:
     for path, template in pod_templates(obj):
         yield from (prefix + problem for problem in _labels(template, f"{path}.metadata"))
         yield from (prefix + problem for problem in pod_problems(template, path))
+    if kind in ("RayJob", "Job"):
+        yield from (prefix + problem for problem in run_problems(obj))
     yield from object_restricted_problems(obj)
 
 
@@ -76,6 +79,9 @@ def _names(obj: Object) -> Iterator[str]:
         )
     if not DNS_LABEL.fullmatch(namespace):
         yield f'metadata.namespace "{namespace}" is no name of a namespace: change VISIONJOBS_NAMESPACE'
+    queue = mapping(metadata.get("labels")).get(QUEUE_LABEL)
+    if queue is not None and not DNS_LABEL.fullmatch(str(queue)):
+        yield f'metadata.labels.{QUEUE_LABEL} "{queue}" is no name of a LocalQueue: change VISIONJOBS_QUEUE'
     yield from _labels(obj, "metadata")
 
 
