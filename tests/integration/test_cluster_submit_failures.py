@@ -66,7 +66,7 @@ def nothing(_lab: Lab, _monkeypatch: pytest.MonkeyPatch) -> None:
         (variable("VISIONJOBS_QUEUE", "gpus"), (), "does not serve Kueue", "VISIONJOBS_QUEUE"),
         (variable("VISIONJOBS_PRIORITY", "urgent"), (), 'no PriorityClass "urgent"', "visionjobs-high"),
         (variable("VISIONJOBS_ENDPOINT_FROM_CLUSTER", ""), (), "own loopback", "VISIONJOBS_ENDPOINT_FROM_CLUSTER"),
-        (variable("VISIONJOBS_CONTEXT", "other"), (), 'the context "other" cannot be used', "VISIONJOBS_CONTEXT to one of"),
+        (variable("VISIONJOBS_CONTEXT", "other"), (), 'context "other" cannot be used', "VISIONJOBS_CONTEXT to one"),
         (nothing, ("--set", "data.name=tinny"), 'There is no dataset "tinny"', "visionjobs data import"),
         (nothing, ("--set", "train.batch=4000"), "train.batch: 4000 is more than the 48", "lower it"),
         (nothing, ("--set", "model.weights=/no/such.pth"), "is not in the storage", "visionjobs weights pull /no/such"),
