@@ -30,7 +30,7 @@ STORAGE = {"namespace": {"kubernetes.io/metadata.name": "minio", "visionjobs/sto
 
 
 def quantity(text: str) -> float:
-    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    units = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
     number, unit = re.fullmatch(r"([0-9.]+)(\w*)", str(text)).groups()
     return float(number) * units[unit]
 
@@ -195,7 +195,7 @@ def test_no_run_can_be_named_like_a_policy_of_ours() -> None:
 
 def test_quotas_do_not_fill_up_with_what_has_ended() -> None:
     """KubeRay leaves finished RayJobs, and with them Jobs, Services and NetworkPolicies."""
-    for name in (".", *(f"overlays/{overlay}" for overlay in OVERLAYS)):
+    for name in KUSTOMIZATIONS:
         hard = of_kind("ResourceQuota", name)["visionjobs"]["spec"]["hard"]
         counts = {key: quantity(value) for key, value in hard.items() if key.startswith("count/")}
         assert counts
