@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from visionjobs.cli.console import err
+from visionjobs.cli.console import err, print_warning
 from visionjobs.cli.submit_plans import Code, Plan, plan_evaluation, plan_import, plan_new_run, plan_next_attempt
 from visionjobs.cli.submit_steps import Options
 from visionjobs.cluster.check import refuse
-from visionjobs.cluster.checks_storage import check_storage
+from visionjobs.cluster.checks_objects import check_image, check_reached
+from visionjobs.cluster.checks_storage import check_seen_from_cluster, check_storage
+from visionjobs.cluster.kubeconfig import connect
 from visionjobs.errors import UserError, nearest
-from visionjobs.settings import BACKENDS, Settings
+from visionjobs.settings import BACKENDS, ClusterSettings, Settings, unknown_variables
 from visionjobs.storage import Store, open_store
 
 
@@ -68,11 +70,16 @@ def submit(
     asked = Asked(job, sets or [], sample, run_id, evaluate, split, data, version, layout, name)
     _check_together(asked)
     options = Options(_checked_backend(backend, address, evaluate or layout), address, dry_run, wait)
+    for line in unknown_variables():
+        print_warning(line)
     settings = Settings.from_env()
+    if sample and not dry_run and options.backend != "ray":
+        _check_before_drawing(settings)
     root = open_store(settings.storage, settings.endpoint)
     storage = check_storage(root)
     refuse([storage])
     code = Code() if no_code else _pack()
+    err.print("looking at the job and its inputs")
     plan = _plan(settings, root, asked, code, dry_run)
     plan.checks.insert(0, storage)
     if options.backend == "ray":
@@ -83,6 +90,13 @@ def submit(
         from visionjobs.cli.submit_cluster import submit_to_cluster
 
         submit_to_cluster(settings, plan, code, options)
+
+
+def _check_before_drawing(settings: Settings) -> None:
+    """What is cheap to see: drawing a sample takes a while, and leaves it in a storage that may be the wrong one."""
+    cluster_settings = ClusterSettings.from_env()
+    refuse([check_image(cluster_settings.image), check_seen_from_cluster(settings)])
+    refuse([check_reached(connect(cluster_settings))])
 
 
 def _plan(settings: Settings, root: Store, asked: Asked, code: Code, dry_run: bool) -> Plan:
