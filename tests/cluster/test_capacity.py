@@ -102,7 +102,8 @@ def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any)
         ({"cpu": "15"}, {}, False, ["needs 16 CPUs"]),
         ({"memory": "1Gi"}, {}, False, ["GiB of memory", "resources.memory"]),
         ({"pods": "3"}, {}, False, ["4 pods"]),
-        ({"services": "0", "count/secrets": "0"}, {}, True, []),
+        ({"count/pods": "3"}, {}, False, ["4 pods"]),
+        ({"persistentvolumeclaims": "0", "count/configmaps": "0"}, {"persistentvolumeclaims": "1"}, True, []),
     ],
 )  # fmt: skip
 def test_quotas(hard: dict[str, str], used: dict[str, str], ok: bool | None, words: list[str]) -> None:
@@ -112,3 +113,27 @@ def test_quotas(hard: dict[str, str], used: dict[str, str], ok: bool | None, wor
     told(check_quota(cluster, demands, "gpus"), ok is not False)
     scoped: Any = SmallCluster({"ResourceQuota": [quota(hard, used, scopes=["BestEffort"])]})
     told(check_quota(scoped, demands, None), True)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["count/rayjobs.ray.io", "count/rayclusters.ray.io", "count/networkpolicies.networking.k8s.io", "count/jobs.batch",
+     "count/services", "services", "count/secrets", "secrets"],
+)  # fmt: skip
+@pytest.mark.parametrize("queue", [None, "gpus"])
+def test_quotas_of_objects(resource: str, queue: str | None) -> None:
+    """One more of each comes with a RayJob; a Job is but a Job."""
+    roles = [pods(role="head"), pods(role="submitter")]
+    cases: list[tuple[str, str, bool | None, list[str]]] = [
+        ("2", "1", True, []),
+        ("1", "1", None, [f"1 {resource.removeprefix('count/')}, and the quota", "has 0", "visionjobs cancel"]),
+        ("1", "3", None, ["has 0"]),
+        ("0", "0", False, ["allows 0", "ask for a larger quota"]),
+    ]
+    for hard, used, ok, words in cases:
+        cluster: Any = SmallCluster({"ResourceQuota": [quota({resource: hard}, {resource: used})]})
+        check = check_quota(cluster, roles, queue)
+        told(check, ok, *words)
+        assert "resources" not in check.hint, "no smaller job would help"
+        job = check_quota(cluster, [pods(role="job")], queue)
+        assert job.ok is (ok if resource == "count/jobs.batch" else True)

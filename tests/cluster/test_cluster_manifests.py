@@ -186,6 +186,19 @@ def test_metadata_services_and_private_addresses_are_out_of_reach(address: str) 
             assert not allowed("egress", pod, {"ip": address}, port)
 
 
+def test_the_rule_for_eks_pod_identity_is_one_when_its_comment_signs_are_taken_away() -> None:
+    text = (CLUSTER / "base" / "network-policies.yaml").read_text()
+    found = re.search(r"    # EDIT with EKS Pod Identity.*\n((?:    # .*\n)+)", text)
+    assert found
+    text = text.replace(found[0], found[1].replace("    # ", "    "))
+    policies = {policy["metadata"]["name"]: policy for policy in yaml.safe_load_all(text)}
+    rule = policies["visionjobs.pods-to-https"]["spec"]["egress"][1]
+    assert rule["to"][0] == {"ipBlock": {"cidr": "169.254.170.23/32"}}
+    assert rule["ports"] == [{"protocol": "TCP", "port": 80}]
+    for policy in policies.values():
+        kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+
+
 def test_no_run_can_be_named_like_a_policy_of_ours() -> None:
     """Applied by force it would take its place."""
     names = of_kind("NetworkPolicy")

@@ -45,6 +45,25 @@ def test_each_section_reaches_its_own(rendered) -> None:
     assert reached(job["spec"]["template"]) == {"pods", "workPods"}
 
 
+def with_amounts(amounts: str) -> str:
+    """workPods changes what is asked for; gpuPods leaves a mark."""
+    main = f"{{name: main, resources: {{requests: {amounts}, limits: {amounts}}}}}"
+    return f"workPods: {{spec: {{containers: [{main}]}}}}\ngpuPods: {{metadata: {{annotations: {{a: here}}}}}}"
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/mig-1g.5gb", "amd.com/gpu", "nvidia.com/gpu.shared"])
+def test_a_pod_that_another_section_moved_to_other_gpus_is_a_gpu_pod(rendered, resource: str) -> None:
+    (job,) = rendered(with_amounts(f"{{nvidia.com/gpu: null, {resource}: '1'}}"), run_of("convnet"), "job")
+    pod = job["spec"]["template"]
+    assert resource in main_of(pod)["resources"]["limits"]
+    assert pod["metadata"]["annotations"] == {"a": "here"}
+
+
+def test_a_pod_whose_gpu_another_section_took_is_none(rendered) -> None:
+    (job,) = rendered(with_amounts("{nvidia.com/gpu: null}"), run_of("convnet"), "job")
+    assert "annotations" not in job["spec"]["template"]["metadata"]
+
+
 def test_the_more_special_section_wins(rendered) -> None:
     sections = [f"{name}: {{spec: {{priorityClassName: {name}}}}}\n" for name in ("gpuPods", "pods", "workPods")]
     found = templates(rendered("".join(sections)))

@@ -35,7 +35,9 @@ def test_values_of_secrets_are_not_repeated():
     [
         {"name": "SORT_KEY", "value": "date"},
         {"name": "PRIMARY_KEY_COLUMN", "value": "id"},
+        {"name": "PARTITION_KEY", "value": "day"},
         {"name": "AUTHOR", "value": "jane"},
+        {"name": "REPOSITORY", "value": "ssh://deployment@git.example/vision.git"},
         {"name": "TOKENIZERS_PARALLELISM", "value": "false"},
         {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/token"},
         {"name": "KEYBOARD", "value": "us"},

@@ -64,17 +64,18 @@ def test_queues() -> None:
     told(check_queue(kueue, "held"), None, "gpus is stopped")
     told(check_queue(kueue, "gpu"), False, "gpus, held", "VISIONJOBS_QUEUE")
     older = named("localqueues.kueue.x-k8s.io", spec={"versions": [{"name": "v1beta1"}]})
-    told(check_queue(SmallCluster({"CustomResourceDefinition": [older]}), "gpus"), None, "v1beta1", "0.19")
+    told(check_queue(SmallCluster({"CustomResourceDefinition": [older]}), "gpus"), None, "v1beta1", "0.15")
     told(check_queue(SmallCluster(), "gpus"), False, "does not serve Kueue")
     told(check_queue(SmallCluster(closed=("LocalQueue",)), "gpus"), None, "may not look")
 
 
 def test_kuberay() -> None:
     there: Any = SmallCluster({"RayJob": [], "CustomResourceDefinition": [RAYJOBS]})
-    told(check_kuberay(there), True, "1.7")
+    told(check_kuberay(there), True, "KubeRay 1.6 or newer")
     told(check_kuberay(SmallCluster()), False, "install KubeRay 1.7", "--backend job")
     old: Object = {"metadata": {"name": "rayjobs.ray.io"}, "spec": {"versions": [{"name": "v1", "schema": {}}]}}
-    told(check_kuberay(SmallCluster({"RayJob": [], "CustomResourceDefinition": [old]})), False, "older than 1.7")
+    before: Any = SmallCluster({"RayJob": [], "CustomResourceDefinition": [old]})
+    told(check_kuberay(before), False, "older than 1.6", "to 1.7")
     told(check_kuberay(SmallCluster({"RayJob": []}, closed=("CustomResourceDefinition",))), True)
 
 

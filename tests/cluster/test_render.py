@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from visionjobs.cluster.render import LONGEST, render
 from visionjobs.errors import UserError
 
 FOUR = run_of("deeplab", "resources.workers=4")
+JOBS_OF_ONE_POD = {"run": run_of("convnet"), "evaluate": evaluation(), "import": dataset_import()}
 PRINT_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
@@ -138,6 +137,22 @@ def test_a_deadline_beyond_what_kubernetes_can_count_is_its_longest() -> None:
     assert render(submission, CLUSTER, "job")[0]["spec"]["activeDeadlineSeconds"] == LONGEST
 
 
+@pytest.mark.parametrize(("queue", "hours"), [(None, 2), ("gpus", 6)])
+def test_pods_that_cannot_start_hold_gpus_no_longer_than_this(queue: str | None, hours: int) -> None:
+    """A queue admits all pods of a job together, so that none holds GPUs for those that do not come."""
+    spec = rayjob_of(FOUR, replace(CLUSTER, queue=queue))["spec"]
+    assert spec["preRunningDeadlineSeconds"] == hours * 3600
+
+
+def test_only_an_import_unpacks_into_the_cache() -> None:
+    """Archives may be larger than the other folder, which is of 20 GiB."""
+    pods = {name: render(job, CLUSTER, "job")[0]["spec"]["template"] for name, job in JOBS_OF_ONE_POD.items()}
+    folders = {name: env_of(main_of(pod)).get("TMPDIR") for name, pod in pods.items()}
+    assert folders == {"run": None, "evaluate": None, "import": "/cache"}
+    mounts = {mount["mountPath"] for mount in main_of(pods["import"])["volumeMounts"]}
+    assert "/cache" in mounts
+
+
 def test_without_code_the_image_is_all_there_is() -> None:
     objects = render(run_of("convnet", code=None), CLUSTER, "rayjob")
     text = manifest_yaml(objects)
@@ -210,67 +225,6 @@ def test_a_job_runs_the_very_words_and_is_given_the_very_values() -> None:
     variables = {"HOME": "/expanded", "POD_NAME": "expanded"}
     assert tuple(as_the_kubelet_reads(word, variables) for word in main["command"]) == ARGUMENTS
     assert as_the_kubelet_reads(env_of(main)["VISIONJOBS_SPEC"], variables) == submission.spec
-
-
-class TestPreStop:
-    """The hook itself, run by sh in a folder of its own."""
-
-    @pytest.fixture
-    def start(self, tmp_path: Path):
-        main = main_of(templates(render(FOUR, CLUSTER, "rayjob"))["worker"])
-        assert env_of(main)["VISIONJOBS_STOP_SECONDS"] == "110"
-        command = main["lifecycle"]["preStop"]["exec"]["command"]
-
-        def start(seconds: str) -> subprocess.Popen[bytes]:
-            env = {"PATH": "/usr/bin:/bin", "VISIONJOBS_STOP_DIR": str(tmp_path), "VISIONJOBS_STOP_SECONDS": seconds}
-            return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-        return start
-
-    def test_it_tells_and_returns_at_once_where_nothing_runs(self, start, tmp_path: Path) -> None:
-        hook = start("60")
-        assert hook.wait(5) == 0
-        assert hook.stdout.read() == b""
-        assert (tmp_path / "stop").exists()
-
-    def test_it_waits_for_what_runs(self, start, tmp_path: Path) -> None:
-        for name in ("running-rank0", "running-driver"):
-            (tmp_path / name).write_text(f"{os.getpid()}\n")
-        hook = start("60")
-        time.sleep(1.5)
-        assert hook.poll() is None
-        assert (tmp_path / "stop").exists()
-        (tmp_path / "running-rank0").unlink()
-        time.sleep(1.5)
-        assert hook.poll() is None
-        (tmp_path / "running-driver").unlink()
-        assert hook.wait(5) == 0
-
-    def test_it_does_not_wait_for_what_was_killed(self, start, tmp_path: Path) -> None:
-        """Which could not take its file away."""
-        gone = subprocess.Popen(["true"])
-        gone.wait()
-        (tmp_path / "running-driver").write_text(f"{gone.pid}\n")
-        (tmp_path / "running-rank0").touch()
-        hook = start("60")
-        assert hook.wait(5) == 0
-        assert hook.stdout.read() == b""
-
-    def test_of_several_one_that_lives_is_enough(self, start, tmp_path: Path) -> None:
-        (tmp_path / "running-driver").touch()
-        (tmp_path / "running-rank0").write_text(f"{os.getpid()}\n")
-        (tmp_path / "running-rank1").touch()
-        hook = start("60")
-        time.sleep(1.5)
-        assert hook.poll() is None
-        (tmp_path / "running-rank0").unlink()
-        assert hook.wait(5) == 0
-
-    def test_it_waits_no_longer_than_the_grace_period_allows(self, start, tmp_path: Path) -> None:
-        (tmp_path / "running-rank0").write_text(f"{os.getpid()}\n")
-        began = time.monotonic()
-        assert start("1").wait(10) == 0
-        assert time.monotonic() - began < 5
 
 
 class TestSkeletons:

@@ -33,6 +33,10 @@ def env(name: str, value: str) -> dict[str, Any]:
     return {"spec": {"containers": [{"name": "main", "env": [{"name": name, "value": value}]}]}}
 
 
+def ports(given: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {"workPods": {"spec": {"containers": [{"name": "main", "ports": given}]}}}
+
+
 @pytest.mark.parametrize("backend", ["rayjob", "job"])
 def test_what_is_rendered_is_right(backend: str) -> None:
     for submission in (FOUR, run_of("convnet"), run_of("yolo", "resources.workers=8", "resources.workers_per_pod=4")):
@@ -53,11 +57,15 @@ def test_authentication_cannot_be_taken_away(overlaid, name: str) -> None:
     [
         ({"pods": {"metadata": {"labels": {"visionjobs/run": None}}}}, "visionjobs/run is None"),
         ({"pods": {"metadata": {"labels": {"visionjobs/run": "other"}}}}, "visionjobs/run is other, and the run is"),
-        ({"workPods": {"metadata": {"labels": {"visionjobs/role": "trainer"}}}}, "visionjobs/role is trainer"),
+        ({"workPods": {"metadata": {"labels": {"visionjobs/role": "trainer"}}}}, "trainer, and the pod is a head"),
+        ({"gpuPods": {"metadata": {"labels": {"visionjobs/role": "head"}}}}, "role is head, and the pod is a worker"),
+        ({"pods": {"metadata": {"labels": {"visionjobs/role": None}}}}, "role is None, and the pod is a submitter"),
+        (ports([{"name": "dashboard", "containerPort": 9000}]), "lacks dashboard (8265)"),
+        ({"rayjob": {"spec": {"activeDeadlineSeconds": 2**31}}}, "to 2147483647: change limits.hours"),
         ({"workPods": {"spec": {"restartPolicy": "Always"}}}, "restartPolicy is Always"),
         ({"gpuPods": {"spec": {"tolerations": [{"key": "a", "operator": "Exist"}]}}}, "is Exist; expected one"),
         ({"gpuPods": {"spec": {"tolerations": [{"key": "a", "effect": "NoShedule"}]}}}, "effect is NoShedule"),
-        ({"workPods": {"spec": {"containers": [{"name": "main", "ports": None}]}}}, "lacks 8265"),
+        (ports(None), "lacks dashboard (8265)"),
         ({"workPods": {"spec": {"volumes": [{"name": "shm", "emptyDir": {"sizeLimit": "100Mi"}}]}}}, "holds 100 MiB"),
         (
             {"workPods": {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "16"}}}]}}},
@@ -78,6 +86,14 @@ def test_another_container_may_not_come_first(overlaid) -> None:
     assert any("begins with proxy, and Ray is started" in problem for problem in problems(objects))
 
 
+def test_the_dashboards_port_is_found_by_its_name(overlaid) -> None:
+    objects = render(FOUR, CLUSTER, "rayjob")
+    given = main_of(templates(objects)["head"])["ports"]
+    assert problems(objects) == []
+    next(port for port in given if port["name"] == "dashboard")["name"] = "web"
+    assert any("lacks dashboard (8265)" in problem for problem in problems(objects))
+
+
 def test_a_longer_grace_period_of_the_overlay_is_used(overlaid) -> None:
     long = overlaid(workPods={"spec": {"terminationGracePeriodSeconds": 900}})
     head = env_of(main_of(templates(render(FOUR, long, "rayjob"))["head"]))
@@ -86,10 +102,11 @@ def test_a_longer_grace_period_of_the_overlay_is_used(overlaid) -> None:
     assert env_of(main_of(templates(render(FOUR, CLUSTER, "rayjob"))["worker"]))["VISIONJOBS_STOP_SECONDS"] == "110"
 
 
-@pytest.mark.parametrize("queue", ["A_b", "gpus.a", "-x"])
+@pytest.mark.parametrize("queue", ["A_b", "Gpus", "-x", "a..b"])
 def test_a_queue_that_no_local_queue_can_be(queue: str) -> None:
     found = problems(render(FOUR, replace(CLUSTER, queue=queue), "rayjob"))
     assert any("VISIONJOBS_QUEUE" in problem for problem in found)
+    assert problems(render(FOUR, replace(CLUSTER, queue="team.gpus-2"), "rayjob")) == []
 
 
 @pytest.mark.parametrize(
@@ -108,3 +125,21 @@ def test_secrets_are_known_by_their_looks(overlaid, value: str) -> None:
 def test_secrets_are_known_by_their_names(overlaid, name: str) -> None:
     found = problems(render(FOUR, overlaid(workPods=env(name, "x")), "rayjob"))
     assert any(f"env.{name} holds a credential" in problem for problem in found)
+
+
+@pytest.mark.parametrize("words", [["--token", "hunter2"], ["--api-key=hunter2"], ["-x", "--db-password", "hunter2"]])
+@pytest.mark.parametrize("key", ["command", "args"])
+def test_secrets_in_arguments(overlaid, key: str, words: list[str]) -> None:
+    sidecar = {"spec": {"containers": [{"name": "proxy", key: words}]}}
+    found = problems(render(FOUR, overlaid(workPods=sidecar), "rayjob"))
+    assert any(f"[proxy].{key} has --" in problem and "secretKeyRef" in problem for problem in found)
+    assert all("hunter2" not in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    "words", [["--token", "$(TOKEN)"], ["--token=$(TOKEN)"], ["--sort-key", "date"], ["--token"], ["--auth", "--debug"]]
+)
+def test_arguments_without_a_secret(overlaid, words: list[str]) -> None:
+    sidecar = {"spec": {"containers": [{"name": "proxy", "args": words}]}}
+    found = problems(render(FOUR, overlaid(workPods=sidecar), "rayjob"))
+    assert not any("credential" in problem for problem in found)

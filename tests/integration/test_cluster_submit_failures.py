@@ -216,7 +216,26 @@ def test_a_refusal_of_the_job_takes_everything_back(lab: Lab, monkeypatch: pytes
     breaking(monkeypatch, "RayJob", quota)
     ended = lab.run("submit", "tiny")
     assert (ended.status, ended.out) == (2, "")
-    assert "exceeded quota" in ended.err
+    assert "the quota of the namespace" in ended.err
+    assert "exceeded quota: none" in ended.err
+    assert "visionjobs-submitter" not in ended.err, "no role would help"
+    assert lab.left_nothing()
+
+
+def test_a_quota_of_objects_that_is_used_up_is_no_question_of_rights(lab: Lab) -> None:
+    """The server refuses it with 403, as it does what a user has no right to."""
+    full = {"count/rayjobs.ray.io": "1"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": full}}
+    lab.server.create(quota, lab.namespace)
+    lab.server.set_status("resourcequotas", lab.namespace, "full", {"hard": full, "used": full})
+    time.sleep(0.5)
+    ended = lab.run("submit", "tiny")
+    assert (ended.status, ended.out) == (2, "")
+    assert "manifest: the quota of the namespace" in ended.err
+    assert "exceeded quota: full" in ended.err
+    assert "has 0 rayjobs.ray.io left: jobs that have ended count until they are deleted" in ended.err
+    assert "may not look there" not in ended.err
+    assert "visionjobs-submitter" not in ended.err
     assert lab.left_nothing()
 
 

@@ -15,7 +15,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Of the Secret, which every pod needs for the storage."""
 
 NEWEST_FIELD = "preRunningDeadlineSeconds"
-"""Of a RayJob's spec: KubeRay has it since 1.7; one that lacks it would drop it, and others, without a word."""
+"""Of a RayJob's spec: KubeRay has it since 1.6; one that lacks it would drop it, and others, without a word."""
 
 IDENTITIES = ("eks.amazonaws.com/role-arn", "iam.gke.io/", "azure.workload.identity/", "pod-identity.alibabacloud.com/")
 """How the annotations begin by which clouds bind a service account to an identity of theirs."""
@@ -85,9 +85,9 @@ def _kuberay_version(cluster: Cluster) -> Check | str:
     for version in definition["spec"]["versions"]:
         schema = version.get("schema", {}).get("openAPIV3Schema", {}).get("properties", {}).get("spec", {})
         if version["name"] == "v1" and NEWEST_FIELD in schema.get("properties", {}):
-            return "the cluster serves RayJob, as of KubeRay 1.7"
-    return Check("KubeRay", False, f"the cluster's RayJob has no {NEWEST_FIELD}: its KubeRay is older than 1.7",
-                 "upgrade KubeRay and its CRDs, or submit with --backend job")  # fmt: skip
+            return "the cluster serves RayJob with all fields that are sent (KubeRay 1.6 or newer)"
+    return Check("KubeRay", False, f"the cluster's RayJob has no {NEWEST_FIELD}: its KubeRay is older than 1.6",
+                 "upgrade KubeRay and its CRDs to 1.7, or submit with --backend job")  # fmt: skip
 
 
 def check_secret(cluster: Cluster, name: str, keys: Sequence[str], identity: bool = False) -> Check:
@@ -164,7 +164,7 @@ def _older_kueue(cluster: Cluster, queue: str, hint: str) -> Check:
         return Check("queue", False, f'VISIONJOBS_QUEUE is "{queue}", and the cluster does not serve Kueue', hint)
     versions = ", ".join(version["name"] for version in definition["spec"]["versions"])
     return Check("queue", None, f'whether there is a LocalQueue "{queue}" cannot be told: this Kueue serves {versions} '
-                 "only, and v1beta2 is asked for", "upgrade Kueue to 0.19")  # fmt: skip
+                 "only, and v1beta2 is asked for", "upgrade Kueue to 0.15 or newer")  # fmt: skip
 
 
 def check_priority(cluster: Cluster, name: str, *, queued: bool) -> Check:

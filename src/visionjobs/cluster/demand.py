@@ -61,7 +61,7 @@ def shown(resource: str, amount: Decimal) -> str:
         return f"{amount / 2**30:.1f} GiB of {resource.rpartition('.')[2]}"
     if resource.endswith((GPU, "cpu")):
         return counted(amount, "GPU" if resource.endswith(GPU) else "CPU")
-    return f"{amount.normalize():f} {resource}"
+    return f"{amount.normalize():f} {resource.removeprefix('count/')}"
 
 
 def counted(amount: Decimal | int, thing: str) -> str:

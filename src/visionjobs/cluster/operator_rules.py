@@ -142,9 +142,10 @@ def _numbers(spec: Object) -> Iterator[str]:
 
 
 def at_least(value: Any, bound: int, where: str, change: str) -> Iterator[str]:
-    """A problem where `value` is there and is no whole number from `bound` on."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < bound):
-        yield f"{where} is {value}; expected a whole number from {bound} on: change {change}"
+    """A problem where `value` is there and is no whole number from `bound` to the largest of Kubernetes' int32."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and bound <= value < 2**31):
+        return
+    yield f"{where} is {value}; expected a whole number from {bound} to {2**31 - 1}: change {change}"
 
 
 def _deletion(spec: Object) -> Iterator[str]:

@@ -6,6 +6,7 @@ The same merge puts what a job asks for onto the skeletons.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from visionjobs.jobfile import parse_yaml
 
 SECTIONS = ("all", "pods", "workPods", "gpuPods", "rayjob", "job")
 """Keys of an overlay file, in the order in which they are merged: the last one wins."""
+
+POD_SECTIONS = ("pods", "workPods", "gpuPods")
+"""Those of a pod that does the work."""
+
+GPU = re.compile(r"/gpu(\.shared)?$|/mig-")
+"""Resources that are GPUs, as the device plugins of NVIDIA, AMD and others name them."""
 
 LIST_KEYS = {
     "containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "ports": "name",
@@ -62,21 +69,20 @@ def with_overlay(obj: Object, overlay: Object, source: str) -> Object:
     result = merge(obj, overlay.get("all", {}), f"{source}: all")
     for path, template in pod_templates(result):
         changed = template
-        for section in _pod_sections(path, template):
-            changed = merge(changed, overlay.get(section, {}), f"{source}: {section}")
+        for section in ["pods"] if path.endswith("submitterPodTemplate") else POD_SECTIONS:
+            if section != "gpuPods" or _has_gpu(changed):  # which an earlier section may have given or taken
+                changed = merge(changed, overlay.get(section, {}), f"{source}: {section}")
         template.clear()
         template.update(changed)
     own = str(obj["kind"]).lower()
     return merge(result, overlay[own], f"{source}: {own}") if own in overlay and own in SECTIONS else result
 
 
-def _pod_sections(path: str, template: Object) -> list[str]:
-    if path.endswith("submitterPodTemplate"):
-        return ["pods"]
+def _has_gpu(template: Object) -> bool:
+    """Whether a pod asks for a GPU: whole (nvidia.com/gpu, amd.com/gpu) or a part of one (nvidia.com/mig-1g.5gb)."""
     containers = [mapping(part) for part in items(mapping(template.get("spec")).get("containers"))]
     limits = [mapping(mapping(part.get("resources")).get("limits")) for part in containers]
-    has_gpu = any(str(key).endswith("/gpu") for limit in limits for key in limit)
-    return ["pods", "workPods", *(["gpuPods"] if has_gpu else [])]
+    return any(GPU.search(str(key)) and amount is not None for limit in limits for key, amount in limit.items())
 
 
 def merge(base: Object, changes: Object, where: str) -> Object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal, DecimalException
+from itertools import zip_longest
 from typing import Any
 
 from visionjobs.cluster.client import Object
@@ -33,7 +34,7 @@ CREDENTIAL = re.compile(
 """Names of variables whose value is a credential."""
 
 NO_CREDENTIAL = re.compile(
-    r"_(?:FILE|PATH|DIR|MODE|NAME|COLUMN)$|^VISIONJOBS_SECRET$|(?:^|_)(?:SORT|PRIMARY|FOREIGN)_KEY"
+    r"_(?:FILE|PATH|DIR|MODE|NAME|COLUMN)$|^VISIONJOBS_SECRET$|(?:^|_)(?:SORT|PRIMARY|FOREIGN|PARTITION|PUBLIC)_KEY"
 )
 """Such names that hold where a credential is, not the credential."""
 
@@ -41,7 +42,7 @@ SECRET_TEXTS = {
     "a password in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@]+@"),
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a GitHub token": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
-    "a token in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]{8,}@"),
+    "a token in an address": re.compile(r"\bhttps?://[^\s/@:]{8,}@"),
     "an address of a webhook": re.compile(r"\bhooks\.slack\.com/services/\S"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 }
@@ -74,7 +75,9 @@ def pod_problems(template: Object, where: str) -> list[str]:
         for number, container in enumerate(items(spec.get(kind))):
             entry = mapping(container)
             path = f"{where}.spec.{kind}[{entry.get('name') or number}]"
-            checks = (_image(entry), _environment(entry), _resources(entry), _shared_memory(entry, spec))
+            checks = (
+                _image(entry), _environment(entry), _arguments(entry), _resources(entry), _shared_memory(entry, spec)
+            )  # fmt: skip
             found += [f"{path}.{problem}" for check in checks for problem in check]
             if mapping(entry.get("lifecycle")).get("preStop") is not None:
                 found += [f"{where}.spec.{problem}" for problem in _grace(spec)]
@@ -150,12 +153,31 @@ def _environment(container: Object) -> Iterator[str]:
         yield f"env.{name} stands twice: keep one in the overlay"
     for entry in entries:
         name = str(entry.get("name"))
-        secret = CREDENTIAL.search(name.upper()) and not NO_CREDENTIAL.search(name.upper())
-        if secret and ("value" in entry or "secretKeyRef" not in mapping(entry.get("valueFrom"))):
+        if _is_credential(name) and ("value" in entry or "secretKeyRef" not in mapping(entry.get("valueFrom"))):
             yield (
                 f"env.{name} holds a credential as text, which anyone who may read the manifest sees: write valueFrom: "
                 "{secretKeyRef: ...} in the overlay, and the value into that Secret"
             )
+
+
+def _arguments(container: Object) -> Iterator[str]:
+    """Options whose value is a credential: `--token x`, `--api-key=x`. `$(NAME)` is a variable, perhaps of a Secret."""
+    for key in ("command", "args"):
+        words = [str(word) for word in items(container.get(key))]
+        for word, following in zip_longest(words, words[1:], fillvalue=""):
+            option, equals, value = word.partition("=")
+            value = value if equals else following
+            if not option.startswith("--") or not _is_credential(option.strip("-").replace("-", "_")):
+                continue
+            if value and not value.startswith(("-", "$(")):
+                yield (
+                    f"{key} has {option} with a credential as text, which anyone who may read the manifest sees: write "
+                    "$(NAME), and the variable NAME with valueFrom: {secretKeyRef: ...} in the overlay"
+                )
+
+
+def _is_credential(name: str) -> bool:
+    return bool(CREDENTIAL.search(name.upper()) and not NO_CREDENTIAL.search(name.upper()))
 
 
 def _resources(container: Object) -> Iterator[str]:

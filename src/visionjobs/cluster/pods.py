@@ -18,7 +18,6 @@ DRIVER_SECRETS = ("WANDB_API_KEY", "VISIONJOBS_NOTIFY_URL")
 HOOK_MARGIN = 10
 """Seconds of the grace period that the preStop hook leaves: what has not stopped by then still gets SIGTERM."""
 
-
 STOP_SECONDS = ("VISIONJOBS_STOP_SECONDS", "RAY_JOB_STOP_WAIT_TIME_S")
 """The longest wait of the preStop hook; and of Ray, between SIGTERM and SIGKILL for a job that is stopped, of which 3
 seconds are the default, and no checkpoint."""
@@ -117,6 +116,8 @@ def _env(submission: Submission, settings: ClusterSettings, backend: str, role: 
         "VISIONJOBS_BACKEND": backend,
         "VISIONJOBS_IMAGE": str(settings.image),
     }
+    if submission.kind == "import":
+        values["TMPDIR"] = "/cache"  # it unpacks archives, which may be larger than /tmp
     if submission.kind != "run" or role == "worker":
         return _plain(values)
     values |= {"VISIONJOBS_RUN": submission.name, "VISIONJOBS_SPEC": submission.spec or ""}

@@ -29,6 +29,9 @@ from visionjobs.settings import ClusterSettings
 LONGEST = 2**31 - 1
 """Seconds: Kubernetes' integers for deadlines have 32 bits."""
 
+START_SECONDS, START_SECONDS_QUEUED = 2 * 3600, 6 * 3600
+"""How long the pods of an attempt may take to run, all of them. Without a queue those that came hold GPUs meanwhile."""
+
 
 def render(submission: Submission, settings: ClusterSettings, backend: str) -> list[Object]:
     """The objects of a job, in the order in which they are applied.
@@ -74,6 +77,7 @@ def _rayjob(submission: Submission, settings: ClusterSettings) -> Object:
             "entrypoint": literal(shlex.join(submission.command)),
             "backoffLimit": (submission.attempts - 1) or None,  # 0 is what KubeRay takes where there is none
             "activeDeadlineSeconds": min(submission.seconds, LONGEST),
+            "preRunningDeadlineSeconds": START_SECONDS_QUEUED if settings.queue else START_SECONDS,
             "submitterPodTemplate": submitter_pod(submission, settings),
             "rayClusterSpec": {"rayVersion": metadata.version("ray")},
         },

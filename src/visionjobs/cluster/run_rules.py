@@ -18,11 +18,14 @@ AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 """KubeRay sets them where they are not set yet (SetContainerTokenAuthEnvVars): a pod's own would win."""
 
 RUN, ROLE = "visionjobs/run", "visionjobs/role"
-ROLES = ("head", "worker", "submitter", "job")
+ROLES = {"submitterPodTemplate": "submitter", "headGroupSpec": "head", "workerGroupSpecs": "worker"}
+"""Part of a pod template's path -> its role; a Job's only template is "job"."""
+
 MAIN = "main"
 """The container that the work is in. KubeRay starts Ray in the first container, whatever its name."""
 
-DASHBOARD = 8265
+DASHBOARD = ("dashboard", 8265)
+"""The port of the head's Service, which KubeRay looks up by its name and the NetworkPolicies open by its number."""
 
 
 def run_problems(obj: Object) -> Iterator[str]:
@@ -43,8 +46,9 @@ def _labels(path: str, template: Object, run: str) -> Iterator[str]:
     what = "network policies go by it, and without it the pod reaches nothing: leave it as it is rendered"
     if given.get(RUN) != run:
         yield f"{path}.metadata.labels.{RUN} is {given.get(RUN)}, and the run is {run}; {what}"
-    if given.get(ROLE) not in ROLES:
-        yield f"{path}.metadata.labels.{ROLE} is {given.get(ROLE)}, none of {', '.join(ROLES)}; {what}"
+    role = next((role for part, role in ROLES.items() if part in path), "job")
+    if given.get(ROLE) != role:
+        yield f"{path}.metadata.labels.{ROLE} is {given.get(ROLE)}, and the pod is a {role}; {what}"
 
 
 def _authentication(template: Object) -> Iterator[str]:
@@ -76,9 +80,12 @@ def _group(group: Object, is_head: bool) -> Iterator[str]:
         )
     if not containers:
         return
-    ports = [mapping(port).get("containerPort") for port in items(containers[0].get("ports"))]
-    if is_head and DASHBOARD not in ports:
-        yield f"template.spec.containers[0].ports lacks {DASHBOARD}, by which the job is submitted: leave it there"
+    ports = [mapping(port) for port in items(containers[0].get("ports"))]
+    if is_head and DASHBOARD not in [(port.get("name"), port.get("containerPort")) for port in ports]:
+        yield (
+            f"template.spec.containers[0].ports lacks {DASHBOARD[0]} ({DASHBOARD[1]}), by which KubeRay submits the "
+            "job: leave it as it is rendered"
+        )
     yield from _object_store(group, spec, containers[0])
 
 

@@ -80,8 +80,11 @@ def _names(obj: Object) -> Iterator[str]:
     if not DNS_LABEL.fullmatch(namespace):
         yield f'metadata.namespace "{namespace}" is no name of a namespace: change VISIONJOBS_NAMESPACE'
     queue = mapping(metadata.get("labels")).get(QUEUE_LABEL)
-    if queue is not None and not DNS_LABEL.fullmatch(str(queue)):
-        yield f'metadata.labels.{QUEUE_LABEL} "{queue}" is no name of a LocalQueue: change VISIONJOBS_QUEUE'
+    if queue is not None and not all(DNS_LABEL.fullmatch(part) for part in str(queue).split(".")):  # a subdomain
+        yield (
+            f'metadata.labels.{QUEUE_LABEL} "{queue}" can be no LocalQueue: expected lower-case letters, digits, - and '
+            "., a letter or digit at both ends: change VISIONJOBS_QUEUE"
+        )
     yield from _labels(obj, "metadata")
 
 
