@@ -71,7 +71,7 @@ def submit(apiserver: ApiServer, namespace: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Callable[..., Attempt]:
+def folder(tmp_path: Path, namespace: str) -> Callable[..., Attempt]:
     """A run folder with one attempt on two GPUs, `age` seconds old, in its third epoch."""
 
     def folder(
@@ -91,7 +91,8 @@ def folder(tmp_path: Path) -> Callable[..., Attempt]:
         attempt.store.write("progress.json", json.dumps(progress))
         attempt.update_record(state=state, epochs=EPOCHS, created=stamp(-1800), task="segmentation", **record)
         if backend:
-            run.store.write("submission.json", json.dumps({"backend": backend, "namespace": "team", "owner": "ada"}))
+            where = {"backend": backend, "namespace": namespace, "owner": "ada"}
+            run.store.write("submission.json", json.dumps(where))
         return attempt
 
     return folder

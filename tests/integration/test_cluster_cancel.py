@@ -127,7 +127,7 @@ def test_one_that_is_too_slow_is_deleted_after_the_grace(
     assert not is_there(apiserver, "rayjobs", namespace, "one")
 
 
-def test_now_does_not_wait_and_leaves_the_policy_to_its_owner(
+def test_now_does_not_wait_and_gives_the_policy_to_the_pods(
     apiserver: ApiServer, namespace: str, hands: Hands, command: Commands
 ) -> None:
     begin_run(command.storage, "one")
@@ -139,7 +139,40 @@ def test_now_does_not_wait_and_leaves_the_policy_to_its_owner(
     assert ended.status == 0
     assert asked_to_stop(command, "one") is None
     assert not is_there(apiserver, "rayjobs", namespace, "one")
-    assert is_there(apiserver, "networkpolicies", namespace, "one"), "its pods may still write a checkpoint"
+    owners = apiserver.get("networkpolicies", namespace, "one")["metadata"]["ownerReferences"]
+    assert {owner["kind"] for owner in owners} == {"Pod"}, "its pods may still write a checkpoint; the RayJob is gone"
+    uids = {owner["uid"] for owner in owners}
+    owning = [pod for pod in apiserver.items("pods", namespace) if pod["metadata"]["uid"] in uids]
+    assert {pod["metadata"]["labels"]["visionjobs/role"] for pod in owning} == {"head", "worker"}
+
+
+def test_it_is_ended_in_the_namespace_that_it_was_submitted_to(
+    apiserver: ApiServer, namespace: str, hands: Hands, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever VISIONJOBS_NAMESPACE says by now: it must not be told that nothing runs."""
+    run = begin_run(command.storage, "one").run
+    server = apiserver.client().configuration.host
+    run.store.write("submission.json", json.dumps({"backend": "rayjob", "namespace": namespace, "server": server}))
+    running_rayjob(apiserver, namespace, hands, "one")
+    monkeypatch.setenv("VISIONJOBS_NAMESPACE", "default")
+    told = command("status", "one", "--json")
+    assert json.loads(told.out)["namespace"] == namespace, told.err
+    ended = command("cancel", "one", "--grace", "1")
+    assert ended.status == 0, ended.err
+    assert not is_there(apiserver, "rayjobs", namespace, "one")
+
+
+def test_a_run_of_another_cluster_is_not_said_to_be_nowhere(
+    apiserver: ApiServer, namespace: str, command: Commands
+) -> None:
+    run = begin_run(command.storage, "one").run
+    where = {"backend": "rayjob", "namespace": namespace, "server": "https://other.example"}
+    run.store.write("submission.json", json.dumps(where))
+    ended = command("cancel", "one")
+    assert ended.status == 2
+    assert "it was submitted to https://other.example" in ended.err
+    told = command("status", "one")
+    assert "https://other.example" in told.err
 
 
 def test_one_that_has_ended_and_an_evaluation(

@@ -256,3 +256,13 @@ def test_the_submitter_is_no_job_of_its_own(submit: Callable[..., str], hands: H
     hands.server.delete("rayjobs", hands.namespace, name)
     assert find_job(cluster, name) is None, "its submitter, a Job of its name, is still there"
     assert started.submitter
+
+
+def test_a_namespace_that_is_not_there_is_not_an_empty_one(
+    visionjobs: Callable[..., Ended], apiserver: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISIONJOBS_NAMESPACE", "visionjob")
+    told = visionjobs("status")
+    assert told.status == 2
+    assert "there is no namespace visionjob" in told.err
+    assert "VISIONJOBS_NAMESPACE" in told.err

@@ -118,8 +118,9 @@ def test_watch_goes_on_while_the_cluster_is_away(
 
 
 def test_the_cluster_is_gone(
-    visionjobs: Callable[..., Ended], submit: Callable[..., str], folder: Callable[..., Attempt], apiserver: ApiServer
-) -> None:
+    visionjobs: Callable[..., Ended], submit: Callable[..., str], folder: Callable[..., Attempt], apiserver: ApiServer,
+    namespace: str,
+) -> None:  # fmt: skip
     name = submit()
     folder(name)
     folder("here-1", backend=None)
@@ -129,7 +130,7 @@ def test_the_cluster_is_gone(
         assert told.status == 4
         assert "warning: the cluster https:" in told.err
         assert "progress 2/4 epochs" in told.err
-        assert "submitted to namespace team as RayJob" in told.err
+        assert f"submitted to namespace {namespace} as RayJob" in told.err
         assert visionjobs("status", "here-1").status == 0, "it was not submitted: the cluster has no say in it"
         assert visionjobs("status", "done-1").status == 0
         told = visionjobs("status", "nobody-1")

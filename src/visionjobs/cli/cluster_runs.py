@@ -31,8 +31,8 @@ class Found:
 
 def look_up(name: str) -> Found:
     """Ask the cluster and the storage. Raises what is the matter where neither knows it."""
-    cluster, job, cluster_trouble = _ask_cluster(name)
     run, storage_trouble = find_run(name)
+    cluster, job, cluster_trouble = _ask_cluster(name, run)
     if job is None and run is None:
         trouble = cluster_trouble or storage_trouble or UserError(f'There is no "{name}"')
         if cluster_trouble is None and cluster is not None:
@@ -41,15 +41,20 @@ def look_up(name: str) -> Found:
     return Found(cluster, job, run, cluster_trouble, storage_trouble)
 
 
-def _ask_cluster(name: str) -> tuple[Cluster | None, JobState | None, VisionjobsError | None]:
+def _ask_cluster(name: str, run: Run | None) -> tuple[Cluster | None, JobState | None, VisionjobsError | None]:
+    """In the namespace that the run was submitted to."""
     from visionjobs.cluster.kubeconfig import connect, has_cluster
+    from visionjobs.cluster.run_status import elsewhere, read_submission, where_submitted
     from visionjobs.cluster.state import find_job
 
     if not has_cluster():
         return None, None, None
     try:
-        cluster = connect(ClusterSettings.from_env())
-        return cluster, find_job(cluster, name), None
+        submission = {} if run is None else read_submission(run)
+        cluster = where_submitted(connect(ClusterSettings.from_env()), submission)
+        job = find_job(cluster, name)
+        has_ended = run is not None and run.record().get("state") in ("complete", "failed")
+        return cluster, job, None if job or has_ended else elsewhere(cluster, submission)
     except VisionjobsError as error:
         return None, None, error
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from visionjobs.cli.cluster_jobs import connected
 from visionjobs.cli.console import err, out, print_warning
 from visionjobs.cli.status_view import block, changing, many, next_commands
-from visionjobs.cluster.client import Cluster
+from visionjobs.cluster.client import Cluster, ForbiddenError
 from visionjobs.cluster.run_status import RunStatus, as_json, look_at, with_folder
 from visionjobs.cluster.state import JobState, list_jobs
 from visionjobs.errors import UserError, nearest
@@ -139,15 +139,37 @@ def _print_json(found: RunStatus) -> None:
 
 
 def _show_all(root: Store, cluster: Cluster | None, json_wanted: bool) -> None:
-    """What is on the cluster; without one, what runs in this storage. Raises ClusterError, UserError."""
+    """What is on the cluster; without one, what runs in this storage.
+
+    Raises ClusterError, UserError; typer.Exit with the status of a storage that cannot tell its part.
+    """
     with ThreadPoolExecutor(16) as pool:  # each takes a few reads from storage
         if cluster is None:
             statuses = list(pool.map(lambda name: look_at(name, root, None), _running(root)))
         else:
             jobs = [job for job in list_jobs(cluster) if _is_recent(job)]
             statuses = list(pool.map(lambda job: with_folder(job.name, root, job, cluster.namespace), jobs))
-    for text in dict.fromkeys(str(failure.error) for found in statuses for failure in found.failures):
+    if cluster is not None and not statuses:
+        _check_namespace(cluster)
+    failed = [failure.error for found in statuses for failure in found.failures]
+    for text in dict.fromkeys(map(str, failed)):
         print_warning(text)
+    _print_all(root, cluster, statuses, json_wanted)
+    if failed:
+        raise typer.Exit(failed[0].exit_status)
+
+
+def _check_namespace(cluster: Cluster) -> None:
+    """Raises UserError where there is no such namespace: nothing runs in it, but not for want of jobs."""
+    try:
+        found = cluster.get("Namespace", cluster.namespace)
+    except ForbiddenError:
+        return
+    if found is None:
+        raise UserError(f"there is no namespace {cluster.namespace} on {cluster.server}: set VISIONJOBS_NAMESPACE")
+
+
+def _print_all(root: Store, cluster: Cluster | None, statuses: list[RunStatus], json_wanted: bool) -> None:
     if json_wanted:
         for found in statuses:
             _print_json(found)

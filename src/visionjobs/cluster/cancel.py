@@ -63,14 +63,28 @@ def _has_ended(run: Run, cluster: Cluster | None) -> bool:
 def delete_job(cluster: Cluster, job: JobState, *, pods_still_write: bool) -> None:
     """Delete the object with all that it owns, and the run's NetworkPolicy.
 
-    pods_still_write: where that is so, a policy that the object owns is left to go with it: pods of a run that must not
-    reach each other cannot write the checkpoint for which they have their grace.
+    pods_still_write: where that is so, the policy is given to the run's pods, and goes with the last of them: pods that
+    must not reach each other cannot write the checkpoint for which they have their grace, and the object that owned it
+    goes at once.
     """
-    cluster.delete(KINDS_OF[job.backend], job.name)
     policy = cluster.get("NetworkPolicy", job.name)
-    if policy is not None and not (pods_still_write and _is_owned(policy)):
+    stays = policy is not None and pods_still_write and _give_to_pods(cluster, job)
+    cluster.delete(KINDS_OF[job.backend], job.name)
+    if policy is not None and not stays:
         cluster.delete("NetworkPolicy", job.name)
 
 
-def _is_owned(obj: Object) -> bool:
-    return bool(obj["metadata"].get("ownerReferences"))
+def _give_to_pods(cluster: Cluster, job: JobState) -> bool:
+    """Make the run's head and workers the owners of its policy; False where it has none."""
+    pods = [pod for pod in cluster.list("Pod", {"visionjobs/run": job.name}) if _works(pod)]
+    owners = [
+        {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+        for pod in pods
+    ]
+    if owners:
+        cluster.patch("NetworkPolicy", job.name, {"metadata": {"ownerReferences": owners}})
+    return bool(owners)
+
+
+def _works(pod: Object) -> bool:
+    return (pod["metadata"].get("labels") or {}).get("visionjobs/role") in ("head", "worker")

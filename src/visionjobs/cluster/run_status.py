@@ -128,16 +128,37 @@ def _before(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and datetime.fromisoformat(one) < datetime.fromisoformat(other)
 
 
+def where_submitted(cluster: Cluster, submission: Mapping[str, Any]) -> Cluster:
+    """The namespace that a run was submitted to, whatever VISIONJOBS_NAMESPACE says now."""
+    namespace = submission.get("namespace")
+    if submission.get("backend") not in ("rayjob", "job") or not namespace or namespace == cluster.namespace:
+        return cluster
+    return replace(cluster, namespace=str(namespace))
+
+
+def elsewhere(cluster: Cluster, submission: Mapping[str, Any]) -> UserError | None:
+    """That a run which this cluster does not know was submitted to another one."""
+    server = submission.get("server")
+    if not server or server == cluster.server:
+        return None
+    return UserError(f"it was submitted to {server}, and the kubeconfig is of {cluster.server}: use that one's")
+
+
 def look_at(name: str, root: Store, cluster: Cluster | None) -> RunStatus:
     """All that is known of `name`. What does not answer is told in `failures`; raises nothing for it."""
-    job, failure = None, None
-    try:
-        if cluster is not None and OBJECT_NAME.match(name):
-            job = find_job(cluster, name)
-    except VisionjobsError as error:
-        failure = Failure("cluster", error)
-    found = with_folder(name, root, job, None if cluster is None else cluster.namespace)
-    found = found if failure is None else replace(found, failures=(*found.failures, failure))
+    found = with_folder(name, root, None, None)
+    job = None
+    if cluster is not None:
+        cluster = where_submitted(cluster, found.submission)
+        found = replace(found, namespace=cluster.namespace)
+        trouble: VisionjobsError | None
+        try:
+            job = find_job(cluster, name) if OBJECT_NAME.match(name) else None
+            trouble = None if job or found.settled else elsewhere(cluster, found.submission)
+        except VisionjobsError as error:
+            trouble = error
+        failures = found.failures if trouble is None else (*found.failures, Failure("cluster", trouble))
+        found = replace(found, job=job, failures=failures)
     return _with_ray(found) if job is None and found.backend == "ray" and not found.settled else found
 
 
