@@ -70,17 +70,21 @@ def submit(
     asked = Asked(job, sets or [], sample, run_id, evaluate, split, data, version, layout, name)
     _check_together(asked)
     options = Options(_checked_backend(backend, address, evaluate or layout), address, dry_run, wait)
+    _submit(asked, options, no_code=no_code)
+
+
+def _submit(asked: Asked, options: Options, *, no_code: bool) -> None:
     for line in unknown_variables():
         print_warning(line)
     settings = Settings.from_env()
-    if sample and not dry_run and options.backend != "ray":
+    if asked.sample and not options.dry_run and options.backend != "ray":
         _check_before_drawing(settings)
     root = open_store(settings.storage, settings.endpoint)
     storage = check_storage(root)
     refuse([storage])
     code = Code() if no_code else _pack()
     err.print("looking at the job and its inputs")
-    plan = _plan(settings, root, asked, code, dry_run)
+    plan = _plan(settings, root, asked, code, options.dry_run)
     plan.checks.insert(0, storage)
     if options.backend == "ray":
         from visionjobs.cli.submit_ray import submit_to_ray
