@@ -12,7 +12,7 @@ from apiserver import ApiRefusalError, ApiServer
 from cluster_hands import Hands
 from kubelet_stub import Kubelet
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.filterwarnings("ignore:Unverified HTTPS")]
+pytestmark = [pytest.mark.apiserver, pytest.mark.slow, pytest.mark.filterwarnings("ignore:Unverified HTTPS")]
 
 TEMPLATE = {
     "metadata": {"labels": {"visionjobs/role": "head"}},

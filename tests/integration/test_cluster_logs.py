@@ -13,7 +13,7 @@ from kubelet_stub import ContainerLog, Kubelet
 
 from visionjobs.cluster import follow
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kubelet_stub import Kubelet
 
 from visionjobs.cluster import follow
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from visionjobs.runs import run_ids
 from visionjobs.storage import Store
 from visionjobs.storage_s3 import S3Store
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.s3]
+pytestmark = [pytest.mark.apiserver, pytest.mark.s3, pytest.mark.slow]
 
 
 def secret_lacks_a_key(lab: Lab, _: pytest.MonkeyPatch) -> None:

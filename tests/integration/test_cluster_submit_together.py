@@ -22,7 +22,7 @@ from visionjobs.errors import UserError
 from visionjobs.runs import Run, request_stop
 from visionjobs.settings import ClusterSettings
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.s3]
+pytestmark = [pytest.mark.apiserver, pytest.mark.s3, pytest.mark.slow]
 
 Object = dict[str, Any]
 

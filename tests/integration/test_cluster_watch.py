@@ -17,7 +17,7 @@ from status_cases import Ended, as_object
 from visionjobs.runs import Attempt
 
 pytest_plugins = ["status_fixtures"]
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.slow]
 
 
 @pytest.mark.timeout(120)
