@@ -121,6 +121,8 @@ def with_sets(tree: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
         parts = key.strip().split(".")
         if not equals or not all(parts):
             raise UserError(printable(f'--set {item}: expected key=value, such as "--set train.epochs=3"'))
+        if parts[:2] == ["sweep", "space"]:  # its keys have dots
+            parts[2:] = [".".join(parts[2:])] if parts[2:] else []
         node: dict[str, Any] = result
         for part in parts[:-1]:
             inner = node.get(part)
@@ -131,5 +133,11 @@ def with_sets(tree: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def dump_spec(spec: JobSpec) -> str:
-    """The spec as YAML in the job files' own format, with every default written out."""
-    return yaml.dump(spec.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """The spec as YAML in the job files' own format, with every default written out; without `sweep` where it has
+    none."""
+    return dump_yaml(spec.model_dump(mode="json", exclude=None if spec.sweep else {"sweep"}))
+
+
+def dump_yaml(tree: Mapping[str, Any]) -> str:
+    """Plain values as YAML that `parse_yaml` reads back alike."""
+    return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

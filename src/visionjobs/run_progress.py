@@ -26,8 +26,8 @@ class RunProgress:
     number of its folder, started: when it began; attempts: how many there were, attempts_allowed: may be.
     epochs_done, epochs: whole ones; step, steps: batches, of all epochs; stage: "predicting", with done and total in
     images; eta_seconds: to the end of the training (or predicting), at its speed so far; best: of the epochs,
-    {"metric", "value", "epoch"}, epochs counted from 0 as in the history; row: the history's last; gpu_hours: of all
-    attempts, the running one's so far included; updated: of the last progress.
+    {"metric", "value", "epoch"}, epochs counted from 0 as in the history; row: the history's last; gpu_hours, seconds:
+    of all attempts, the running one's so far included; updated: of the last progress.
     """
 
     run: str
@@ -57,6 +57,7 @@ class RunProgress:
     best: dict[str, Any] | None
     row: dict[str, Any] | None
     gpu_hours: float | None
+    seconds: float
 
 
 def run_state(run: Run, record: Mapping[str, Any], claims: Sequence[Claim]) -> str:
@@ -92,6 +93,7 @@ def follow_run(run: Run) -> RunProgress:
         eta_seconds=None if last is None or state != "running" else eta_seconds(progress, last.started),
         updated=progress.get("updated"), best=best_epoch(spec.task, history), row=history[-1] if history else None,
         gpu_hours=_gpu_hours(record, attempts, progresses),
+        seconds=sum(attempt_seconds(claim, progresses[claim.number]) for claim in attempts),
     )  # fmt: skip
 
 

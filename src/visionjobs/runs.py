@@ -1,6 +1,6 @@
 """A run's identity and folder: spec, record, attempts, metrics history.
 
-    <storage>/runs/<run id>/
+    <storage>/runs/<run id>/                      a trial's: <storage>/sweeps/<sweep id>/runs/<run id>/ (sweeps.py)
       spec.yaml              as resolved; written once
       dataset.json           the manifest of its dataset; written once
       record.json            what ran where, with which outcome; rewritten by the attempt that holds the run
@@ -37,7 +37,22 @@ from visionjobs.storage import Store
 OUTPUTS = "outputs.npz"
 """In an attempt's folder: what its workers hand to the finaliser, which deletes it (training/outputs.py)."""
 
+OUTCOME = "outcome.json"
+"""In an attempt's folder: how it ended, left for somebody else to complete the run (training/ending.py)."""
+
+TRAINED = "trained"
+"""A record's state: the attempt has left its outcome, and somebody else, a sweep's driver, completes the run."""
+
 RUN_ID = re.compile(r"^[a-z][a-z0-9-]{0,46}$")
+
+TRIAL_ID = re.compile(r"^(sweep-[a-z0-9-]{1,41})-t([0-9]{3,5})$")
+"""A run that is a trial of a sweep: the sweep's id and the trial's number."""
+
+
+def run_folder(root: Store, run_id: str) -> Store:
+    """Where a run of this id lies, whether it is there or not."""
+    trial = TRIAL_ID.match(run_id)
+    return root.at("sweeps", trial[1], "runs", run_id) if trial else root.at("runs", run_id)
 
 
 def now() -> str:
@@ -173,7 +188,7 @@ def create_run(root: Store, spec: JobSpec, dataset: str, run_id: str | None = No
     run: what was begun and broke off is begun again. Raises ObjectExistsError where there is a run of that id.
     """
     run_id = run_id or new_run_id(spec.name)
-    run = Run(run_id, root.at("runs", run_id))
+    run = Run(run_id, run_folder(root, run_id))
     if run.store.exists("spec.yaml"):
         raise ObjectExistsError(f"{run.store.address}/spec.yaml: is there already")
     run.store.write("dataset.json", dataset)
@@ -198,8 +213,8 @@ def stop_requested(store: Store) -> str | None:
 
 def open_run(root: Store, run_id: str) -> Run:
     """An existing run by its id. Raises UserError with the nearest id."""
-    if RUN_ID.match(run_id):  # else it might not even name a folder
-        run = Run(run_id, root.at("runs", run_id))
+    if RUN_ID.match(run_id) or TRIAL_ID.match(run_id):  # else it might not even name a folder
+        run = Run(run_id, run_folder(root, run_id))
         if run.store.exists("spec.yaml"):
             return run
     known = run_ids(root)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from visionjobs.spec_combinations import impossible
+from visionjobs.spec_section import Section
+from visionjobs.spec_sweep import Sweep
 
 JOB_NAME = r"^[a-z][a-z0-9_]{0,24}$"
 """A job's name: short enough that `<name>-<date>-<time>-<hash>` is a Kubernetes label of at most 47 characters."""
@@ -30,26 +32,6 @@ PATTERNS = {
 
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, types are not coerced, values cannot change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sections_may_be_left_empty(cls, value: Any) -> Any:
-        """`train:` with nothing under it is YAML's null: read it as 'all defaults'."""
-        if isinstance(value, dict):
-            return {key: {} if item is None and cls._is_section(key) else item for key, item in value.items()}
-        return value
-
-    @classmethod
-    def _is_section(cls, key: Any) -> bool:
-        field = cls.model_fields.get(key)
-        kind = None if field is None else get_origin(field.annotation) or field.annotation
-        return isinstance(kind, type) and issubclass(kind, (Section, dict))
 
 
 class Model(Section):
@@ -175,7 +157,8 @@ class JobSpec(Section):
     resources: Resources = Resources()
     limits: Limits = Limits()
     wandb: Wandb = Wandb()
-    published: dict[str, Published] = {}
+    published: dict[str, Published] = Field(default={})
+    sweep: Sweep | None = Field(None, description="what `visionjobs sweep` searches")
 
     @model_validator(mode="after")
     def _combinations(self) -> JobSpec:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from visionjobs.spec_sweep import sweep_problems
+
 if TYPE_CHECKING:
     from visionjobs.spec import JobSpec
 
@@ -33,7 +35,8 @@ def impossible(spec: JobSpec) -> Problems:
         "segmentation": _no_segmentation,
         "detection": _no_detection,
     }
-    return found + (_no_training_loop(spec) if spec.task != "detection" else []) + others[spec.task](spec)
+    found += _no_training_loop(spec) if spec.task != "detection" else []
+    return found + others[spec.task](spec) + sweep_problems(spec)
 
 
 def _no_training_loop(spec: JobSpec) -> Problems:

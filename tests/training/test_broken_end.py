@@ -164,7 +164,7 @@ def test_interrupt_after_the_end_leaves_the_run_complete(root: Store, monkeypatc
     def interrupted(_run: Run) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "tidy_up", interrupted)
+    monkeypatch.setattr(ending_module, "tidy_up", interrupted)
     told = ending(root)
     driver._record_start(attempt, spec, [])
     with pytest.raises(KeyboardInterrupt):

@@ -17,10 +17,10 @@ from visionjobs.errors import StoppedError
 from visionjobs.models.ultralytics_env import quiet_ultralytics
 from visionjobs.runs import Attempt, request_stop
 from visionjobs.storage import Store
-from visionjobs.training import predict_on_ray as predicting
+from visionjobs.training import predict_boxes as predicting
 from visionjobs.training.box_parts import BoxPart, read_parts
 from visionjobs.training.checkpoint import list_checkpoints
-from visionjobs.training.predict_on_ray import STOPPED, PredictingActor, predict_on_ray
+from visionjobs.training.predict_boxes import STOPPED, PredictingActor, predict_boxes, stream_on_ray
 from visionjobs.training.predictor import PredictWork
 from visionjobs.training.stop import POD
 
@@ -124,10 +124,9 @@ def predict_until(boxes: Store, attempt: Attempt, monkeypatch: pytest.MonkeyPatc
             then()
 
     stored: list[list[int]] = []
-    monkeypatch.setattr(predicting, "_stream", stream)
     monkeypatch.setattr(predicting, "write_part", write)
     with pytest.raises(StoppedError) as stopped:
-        predict_on_ray(work(boxes), Share(1, 1, 0), attempt, 6)
+        predict_boxes(work(boxes), Share(1, 1, 0), attempt, 6, stream)
     assert stored == [[0, 1]]
     assert stopped.value.exit_status == 1
     return str(stopped.value)
@@ -168,7 +167,7 @@ def test_predictor_that_is_told_to_go_ends_the_prediction(boxes: Store, pod: Pat
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(predicting.StopFile, "is_there", lambda _: False)  # here, not in the actors
             with pytest.raises(StoppedError, match="after 0 of 6 images"):
-                predict_on_ray(work(boxes), Share(1, 1, 0), attempt, 6)
+                predict_boxes(work(boxes), Share(1, 1, 0), attempt, 6, stream_on_ray)
     finally:
         ray.shutdown()
     assert own is predicting.StopFile.is_there

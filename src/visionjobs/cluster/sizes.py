@@ -26,11 +26,11 @@ OBJECT_STORE_MIB = 512
 
 @dataclass(frozen=True)
 class Share:
-    """What each worker gets, resolved: whole CPUs, and 0 or 1 GPU."""
+    """What each worker gets, resolved: whole CPUs, and 0 or 1 GPU, or a part of one in a sweep."""
 
     workers: int
     cpus: int
-    gpus: int
+    gpus: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _pod(resources: Resources, workers: int, more_mib: int) -> PodSize:
     share = cluster_share(resources)
     shm = max(1024, mebibytes(resources.memory) * workers // 4)  # batches of data loaders, NCCL, the object store
     memory = mebibytes(resources.memory) * workers + shm + more_mib
-    return PodSize(share.cpus * workers, memory, share.gpus * workers, shm)
+    return PodSize(share.cpus * workers, memory, int(share.gpus * workers), shm)
 
 
 def mebibytes(quantity: str) -> int:

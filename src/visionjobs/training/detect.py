@@ -15,25 +15,26 @@ from visionjobs.tasks import detection
 from visionjobs.tasks.base import Completed, OnStage
 from visionjobs.training.box_parts import in_truth_classes, read_parts
 from visionjobs.training.checkpoint import load_last
-from visionjobs.training.predict_on_ray import predict_on_ray
+from visionjobs.training.place import Place
+from visionjobs.training.predict_boxes import predict_boxes
 from visionjobs.training.predictor import PredictWork
-from visionjobs.training.ray_workers import train_on_ray
 from visionjobs.training.worker_main import Outcome, Work
 
 
-def detect_on_ray(
-    work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, warn: Callable[[str], None]
-) -> Outcome:
-    """Train and predict under Ray, each from where it was. The boxes are in the attempts' parts (box_parts.py).
+def detect(
+    place: Place, work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset,
+    warn: Callable[[str], None],
+) -> Outcome:  # fmt: skip
+    """Train and predict, each from where it was. The boxes are in the attempts' parts (box_parts.py).
 
-    Needs `ray.init` before. Raises VisionjobsErrors; one of a worker's comes back in the Outcome.
+    Raises VisionjobsErrors; one of a worker's comes back in the Outcome.
     """
-    outcome = train_on_ray(work, share, attempt, spec) if spec.train.epochs else Outcome()
+    outcome = place.train(work, share, attempt, spec) if spec.train.epochs else Outcome()
     if outcome.error is not None:
         return outcome
     split = open_boxes(dataset, dataset.manifest.measured_split)
     asked = predict_work(work, spec, attempt.run, split.name, outcome.step, warn)
-    predict_on_ray(asked, share, attempt, len(split))
+    predict_boxes(asked, share, attempt, len(split), place.stream)
     return outcome
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
@@ -14,7 +12,7 @@ from typing import Any
 from visionjobs.cluster.sizes import Share
 from visionjobs.data.cache import LocalDataset, fetch
 from visionjobs.data.catalog import DatasetRef, find_dataset
-from visionjobs.errors import FinalError, StoppedError, SupersededError, UserError, VisionjobsError
+from visionjobs.errors import FinalError, UserError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.models.yolo_weights import check_trusted
 from visionjobs.provenance import code_version, hardware, pod
@@ -22,21 +20,19 @@ from visionjobs.runs import Attempt, Run, create_run, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
-from visionjobs.tracking.mirror import Mirror, check_mode, open_mirror
+from visionjobs.tracking.mirror import check_mode
 from visionjobs.training.check_detector import check_detector
 from visionjobs.training.checkpoint import list_checkpoints
-from visionjobs.training.detect import detect_on_ray
-from visionjobs.training.finalise import Ending, account, finalise, tidy_up
+from visionjobs.training.detect import detect
+from visionjobs.training.ending import complete_run, end_recorded, leave_outcome
+from visionjobs.training.finalise import Ending
 from visionjobs.training.finetune_args import check_finetune
 from visionjobs.training.place import HERE, Place
-from visionjobs.training.ray_workers import train_on_ray
 from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.stop import refuse_told
 from visionjobs.training.watch import Watcher, watch
 from visionjobs.training.worker_main import Outcome, Work
-
-log = logging.getLogger(__name__)
 
 
 def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
@@ -62,7 +58,8 @@ def train_run(
     settings: Settings, root: Store, spec: JobSpec, run: Run | None, watcher: Watcher, notes: Sequence[str] = (),
     place: Place = HERE,
 ) -> Run:  # fmt: skip
-    """Train `spec` as a new run, or as the next attempt of `run`. Returns the run when it is complete.
+    """Train `spec` as a new run, or as the next attempt of `run`. Returns the run when it is complete, or when what is
+    left of it is for somebody else to complete (Place.completes).
 
     notes: sentences for the record and the report.
     Everything that can be checked is checked before the run folder is made. Raises FinalError for a failure that
@@ -70,7 +67,8 @@ def train_run(
     """
     check_may_start(run, spec)
     api_key = os.environ.get("WANDB_API_KEY")  # from here on: Ray's processes, and so its environment, have none
-    check_mode(spec, api_key)
+    if place.completes:  # else who does mirrors it, too
+        check_mode(spec, api_key)
     conditional = root.probe()
     dataset = find_dataset(root, spec.data.name, spec.data.version)
     warnings, local = _check_inputs(settings, root, spec, run, dataset, watcher)
@@ -100,13 +98,14 @@ def train_run(
             spec=spec.model_dump(mode="json"),
             threads=share.cpus,
             use_gpu=bool(share.gpus),
+            trials_on_device=place.trials_on_device,
         )
         logs = ray_logs_kept(attempt) if place.keeps_logs else nullcontext()
-        with logs, closing(open_mirror(run, spec, api_key, watcher.warn)) as mirror:
+        with logs, closing(place.mirror(run, spec, api_key, watcher.warn)) as mirror:
             _record_start(attempt, spec, warnings, notes)
+            train = partial(_work, place, work, share, attempt, spec, local, watcher)
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
-            train = partial(_work_on_ray, work, share, attempt, spec, local, watcher)
-            _to_the_end(attempt, spec, train, watcher, ending)
+            _to_the_end(attempt, spec, train, watcher, ending, completes=place.completes)
     return run
 
 
@@ -128,37 +127,25 @@ def _check_inputs(
     return warnings, fetch(dataset, settings.cache, transfer)
 
 
-def _work_on_ray(
-    work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, watcher: Watcher
+def _work(
+    place: Place, work: Work, share: Share, attempt: Attempt, spec: JobSpec, dataset: LocalDataset, watcher: Watcher
 ) -> Outcome:
     if spec.task == "detection":
-        return detect_on_ray(work, share, attempt, spec, dataset, watcher.warn)
-    return train_on_ray(work, share, attempt, spec)
+        return detect(place, work, share, attempt, spec, dataset, watcher.warn)
+    return place.train(work, share, attempt, spec)
 
 
 def _to_the_end(
-    attempt: Attempt, spec: JobSpec, train: Callable[[], Outcome], watcher: Watcher, ending: Ending
-) -> None:
-    """Train, finalise, and record how it ended, whatever that was."""
-    holder = attempt  # who may write the record
-    try:
+    attempt: Attempt, spec: JobSpec, train: Callable[[], Outcome], watcher: Watcher, ending: Ending, *,
+    completes: bool = True,
+) -> None:  # fmt: skip
+    """Train, then complete the run, or leave that to somebody else; and record how it ended, whatever that was."""
+    with end_recorded(attempt, ending.mirror):
         outcome = watch(train, attempt, spec, watcher, ending.mirror)
-        watcher.stage("the last evaluation")
-        holder = attempt.run.claim("finaliser", {"attempt": attempt.number}, number=attempt.number + 1)
-        finalise(holder, spec, outcome, ending)
-    except KeyboardInterrupt:
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second one must not break off the cleaning up
-            signal.signal(name, signal.SIG_IGN)
-        _record_end(holder, "interrupted", "interrupted", ending.mirror)
-        raise
-    except SupersededError:  # the record is the newer attempt's now
-        raise
-    except Exception as error:
-        state = "failed" if isinstance(error, FinalError) else "interrupted"
-        reason = error.reason if isinstance(error, StoppedError) else None
-        _record_end(holder, state, str(error) or type(error).__name__, ending.mirror, reason)
-        raise
-    tidy_up(attempt.run)
+    if completes:
+        complete_run(attempt, spec, outcome, ending)
+    else:
+        leave_outcome(attempt, outcome)
 
 
 def check_may_start(run: Run | None, spec: JobSpec) -> None:
@@ -247,15 +234,3 @@ def _changes_since(run: Run, attempt: Attempt) -> list[str]:
                 "the weights will not be the same to the bit"
             )
     return warnings
-
-
-def _record_end(holder: Attempt, state: str, message: str, mirror: Mirror, stopped: str | None = None) -> None:
-    """How it ended, also for wandb: 'failed' is not tried again, 'interrupted' may be continued; stopped: who asked.
-
-    Both are best effort here: what ended the attempt is what the person must be told.
-    """
-    try:
-        holder.update_record(state=state, message=message, stopped=stopped, **account(holder.run, mirror.warnings))
-        mirror.finish(None, state, holder.check_not_superseded)
-    except VisionjobsError as error:
-        log.warning("the record of run %s could not be written: %s", holder.run.id, error)

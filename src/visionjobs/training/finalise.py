@@ -21,7 +21,7 @@ from visionjobs.report.build import PAGE, build_report
 from visionjobs.report.files import replace_page
 from visionjobs.report.load import load_summary
 from visionjobs.run_progress import attempt_seconds
-from visionjobs.runs import OUTPUTS, Attempt, Run, now, read_progress
+from visionjobs.runs import OUTCOME, OUTPUTS, Attempt, Run, now, read_progress
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store
 from visionjobs.tasks import make_task
@@ -78,7 +78,8 @@ def finalise(final: Attempt, spec: JobSpec, outcome: Outcome, ending: Ending) ->
 def tidy_up(run: Run) -> None:
     """Delete what the workers handed over. Best effort: the run is complete, and `prune` finds what is left."""
     try:
-        run.store.delete([f"attempts/{claim.number:04}/{OUTPUTS}" for claim in run.claims()])
+        left = (OUTPUTS, OUTCOME)
+        run.store.delete([f"attempts/{claim.number:04}/{name}" for claim in run.claims() for name in left])
         delete_parts(run)
     except VisionjobsError as error:
         log.warning("run %s is complete; its temporary files could not be deleted: %s", run.id, error)

@@ -26,6 +26,7 @@ from visionjobs.runs import Attempt
 from visionjobs.spec import JobSpec
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.finetune_args import check_finetune, trainer_arguments
+from visionjobs.training.recorder import NO_LINK, Link
 from visionjobs.training.setup import check_dataset
 from visionjobs.training.worker import Worker
 from visionjobs.training.worker_main import (
@@ -59,18 +60,18 @@ class _Prepared:
     warnings: list[str]
 
 
-def finetune_main(config: dict[str, Any]) -> dict[str, Any]:
+def finetune_main(config: dict[str, Any], link: Link = NO_LINK) -> dict[str, Any]:
     """Entry point of a worker: a `Work` as a dict -> an `Outcome` as a dict, its metrics None.
 
-    Errors are returned or raised as by worker_main.
+    Link and errors as of worker_main.
     """
-    return run_worker(config, _work)
+    return run_worker(config, _work, link)
 
 
-def _work(work: Work, worker: Worker) -> Outcome:
+def _work(work: Work, worker: Worker, link: Link) -> Outcome:
     prepared = together(worker, lambda: _prepare(work, worker))
     with tempfile.TemporaryDirectory(prefix="visionjobs-") as scratch:
-        return _train(work, worker, prepared, Path(scratch))
+        return _train(work, worker, prepared, Path(scratch), link)
 
 
 def _prepare(work: Work, worker: Worker) -> _Prepared:
@@ -108,7 +109,7 @@ def _model(spec: JobSpec, num_classes: int, weights: Path | None, warnings: list
     return model
 
 
-def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path) -> Outcome:
+def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path, link: Link) -> Outcome:
     state = worker.broadcast_bytes(prepared.state)
     prepared.state = None
     trainer = _trainer(work, worker, prepared, scratch, None if state is None else decode_state(state))
@@ -116,7 +117,7 @@ def _train(work: Work, worker: Worker, prepared: _Prepared, scratch: Path) -> Ou
     facts = _facts(trainer, prepared)
     steps_per_epoch = facts["samples_per_epoch"] // prepared.spec.train.batch
     total = prepared.spec.train.epochs * steps_per_epoch
-    start = Start(first_epoch * steps_per_epoch, steps_per_epoch, prepared.warnings, facts)
+    start = Start(first_epoch * steps_per_epoch, steps_per_epoch, prepared.warnings, facts, link)
     trainer.recorder = start_recorder(work, worker, prepared.attempt, prepared.spec, start)
     with training(worker, trainer.recorder):
         if first_epoch < prepared.spec.train.epochs:  # else all that an earlier attempt lacked was its evaluation

@@ -11,9 +11,13 @@ from visionjobs.cluster.inside import connect_inside
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.cluster.sizes import AUTO_CPUS, Share, cluster_share
 from visionjobs.errors import VisionjobsError
+from visionjobs.runs import Run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
-from visionjobs.training.ray_workers import check_free, resolve_share
+from visionjobs.tracking.mirror import Mirror, open_mirror
+from visionjobs.training.in_process import Train
+from visionjobs.training.predict_boxes import Stream, stream_on_ray
+from visionjobs.training.ray_workers import check_free, resolve_share, train_on_ray
 from visionjobs.training.stop import refuse_told
 
 POD_SECONDS = 600.0
@@ -26,11 +30,18 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Place:
     """connect: joins a Ray, for a block; share: what each worker gets of it, and a warning or None (it may have to
-    wait, and says so); keeps_logs: whether Ray's logs are stored with the attempt, since the machine goes away."""
+    wait, and says so); keeps_logs: whether Ray's logs are stored with the attempt, since the machine goes away;
+    train, stream: run the workers and the predictors; mirror: opens the run's, in wandb; completes: whether the attempt
+    completes its run, or leaves that to somebody else; trials_on_device: see Work."""
 
     connect: Callable[[Settings], AbstractContextManager[Connection]]
     share: Callable[[JobSpec, Connection, Say], tuple[Share, str | None]]
     keeps_logs: bool = True
+    train: Train = train_on_ray
+    stream: Stream = stream_on_ray
+    mirror: Callable[[Run, JobSpec, str | None, Callable[[str], None]], Mirror] = open_mirror
+    completes: bool = True
+    trials_on_device: int = 1
 
 
 def _free_share(spec: JobSpec, connection: Connection, _say: Say) -> tuple[Share, str | None]:

@@ -1,6 +1,6 @@
 """What a process that predicts boxes does: find weights and dataset on its node, decode images, ask the detector.
 
-The same code runs as a Ray Data actor (predict_on_ray.py) and in this process.
+The same code runs as a Ray Data actor (predict_boxes.py) and in this process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from visionjobs.inference.detector import Detector, Found, detector_config
 from visionjobs.jobfile import build_spec
 from visionjobs.models.yolo import weights_file
 from visionjobs.models.yolo_weights import given_weights
+from visionjobs.runs import run_folder
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 from visionjobs.training.box_parts import BoxPart
@@ -128,7 +129,7 @@ def _weights_on_node(work: PredictWork, spec: JobSpec, root: Store, cache: Path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(target.with_suffix(".lock")):
         if not target.is_file():
-            store = root.at("runs", work.run_id, work.checkpoint)
+            store = run_folder(root, work.run_id).at(work.checkpoint)
             data = store.read("state.pt")
             if hashlib.sha256(data).hexdigest() != work.sha256:
                 raise VisionjobsError(f"{store.address}/state.pt is damaged: continue the run")

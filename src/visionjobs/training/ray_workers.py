@@ -57,7 +57,7 @@ def resolve_share(spec: JobSpec, cpus: int, gpus: int) -> tuple[Share, str | Non
 
 def check_free(share: Share, connection: Connection) -> None:
     """Raises UserError where another run holds what this one needs: Ray would try for minutes, and then give up."""
-    needed = Resources(share.workers * share.cpus, share.workers * share.gpus)
+    needed = Resources(share.workers * share.cpus, math.ceil(share.workers * share.gpus))
     for _ in range(FREE_SECONDS):
         free = connection.free()
         if free.cpus >= needed.cpus and free.gpus >= needed.gpus:

@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,34 @@ ROWS_SHOWN = 5
 PROGRESS_SECONDS = {"folder": 1.0, "s3": 5.0}
 
 
+@dataclass(frozen=True)
+class Link:
+    """Between a worker and a sweep in the same process, which need not go by way of the storage.
+
+    on_row: told of each history row, once it is stored. asked: why to stop, None while there is no reason to.
+    """
+
+    on_row: Callable[[dict[str, Any]], None]
+    asked: Callable[[], str | None]
+
+
+def _ignore(_row: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+NO_LINK = Link(_ignore, lambda: None)
+
+
 class Recorder:
     """Used by the main worker only. `close()` must be called; it raises the first error of a write."""
 
-    def __init__(self, attempt: Attempt, scratch: Path, plan: dict[str, Any], first_epoch: int) -> None:
+    def __init__(
+        self, attempt: Attempt, scratch: Path, plan: dict[str, Any], first_epoch: int, link: Link = NO_LINK
+    ) -> None:
         """plan: constant entries of progress.json (epochs, steps, gpus); rows from `first_epoch` on are rewritten."""
         self.error: VisionjobsError | None = None
-        self.asked: str | None = None  # why to stop, once someone asked for it
+        self._link = link
+        self._asked: str | None = None
         self._attempt = attempt
         self._scratch = scratch
         self._progress = dict(plan) | {"checkpoint_seconds": None}  # the slowest one's, until it was stored
@@ -46,6 +68,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def asked(self) -> str | None:
+        """Why to stop, once someone asked for it."""
+        return self._asked or self._link.asked()
+
     def step(self, epoch: int, step: int) -> None:
         """Note the position: `step` steps are done. Costs nothing; written once in a while."""
         self._progress.update(epoch=epoch, step=step)
@@ -55,7 +82,12 @@ class Recorder:
         self._rows = [*(known for known in self._rows if known["epoch"] < row["epoch"]), row]
         text = dump_rows(self._rows)
         self._progress["rows"] = self._rows[-ROWS_SHOWN:]
-        self._tasks.put(lambda: self._attempt.write("metrics.jsonl", text))
+
+        def write() -> None:
+            self._attempt.write("metrics.jsonl", text)
+            self._link.on_row(row)
+
+        self._tasks.put(write)
 
     def checkpoint(self, state: dict[str, Any], *, step: int, epoch: int, score: float | None) -> None:
         """Copy the state to the host and write it in the background."""
@@ -123,7 +155,7 @@ class Recorder:
         """Whether someone asked to stop; a storage that does not answer just now is asked again later."""
         for store in (self._attempt.run.store, self._attempt.store):
             with contextlib.suppress(StorageError):
-                self.asked = self.asked or stop_requested(store)
+                self._asked = self._asked or stop_requested(store)
 
     def _write_progress(self) -> None:
         """Only for whoever watches: a storage that does not answer just now does not end the training."""

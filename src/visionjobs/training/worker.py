@@ -25,15 +25,17 @@ class Worker:
     processes_on_device: int = 1
 
     @classmethod
-    def current(cls, use_gpu: bool) -> Worker:
+    def current(cls, use_gpu: bool, trials_on_device: int = 1) -> Worker:
         """This process's place, from the process group if there is one.
 
-        On the CPU all workers of a node share its memory; a GPU is not shared between workers.
+        On the CPU all workers of a node share its memory; a GPU is not shared between workers of one run, but perhaps
+        by several trials of a sweep.
         """
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if use_gpu:
-            return cls(rank, world, torch.device("cuda", torch.cuda.current_device()))
-        return cls(rank, world, torch.device("cpu"), int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+            return cls(rank, world, torch.device("cuda", torch.cuda.current_device()), trials_on_device)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        return cls(rank, world, torch.device("cpu"), here * trials_on_device)
 
     @property
     def is_main(self) -> bool:

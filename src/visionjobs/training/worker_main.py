@@ -15,13 +15,13 @@ from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import FinalError, StoppedError, VisionjobsError
 from visionjobs.jobfile import build_spec
 from visionjobs.models.weights import locate_weights
-from visionjobs.runs import Attempt, Run, now
+from visionjobs.runs import Attempt, Run, now, run_folder
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 from visionjobs.training.checkpoint import decode_state, load_newest
 from visionjobs.training.loop import Loop
 from visionjobs.training.outputs import write_outputs
-from visionjobs.training.recorder import Recorder
+from visionjobs.training.recorder import NO_LINK, Link, Recorder
 from visionjobs.training.setup import Setup, set_up
 from visionjobs.training.stop import running
 from visionjobs.training.worker import Worker
@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker is told: plain values, no credentials (those are in its environment)."""
+    """All that a worker is told: plain values, no credentials (those are in its environment).
+
+    trials_on_device: of a sweep, that share a worker's device with it at the same time, this one included.
+    """
 
     storage: str
     endpoint: str | None
@@ -41,6 +44,7 @@ class Work:
     spec: dict[str, Any]
     threads: int
     use_gpu: bool
+    trials_on_device: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,30 +73,30 @@ class _Prepared:
     warnings: list[str]
 
 
-def worker_main(config: dict[str, Any]) -> dict[str, Any]:
-    """Entry point of a worker: a `Work` as a dict -> an `Outcome` as a dict.
+def worker_main(config: dict[str, Any], link: Link = NO_LINK) -> dict[str, Any]:
+    """Entry point of a worker: a `Work` as a dict -> an `Outcome` as a dict. link: to whoever waits in this process.
 
     An error that a person can act on is returned, not raised: by all workers, so that none is left waiting in a
     collective, and Ray does not try again. Anything else is raised, and Ray restarts the workers.
     """
-    return run_worker(config, _work)
+    return run_worker(config, _work, link)
 
 
-def run_worker(config: dict[str, Any], do: Callable[[Work, Worker], Outcome]) -> dict[str, Any]:
+def run_worker(config: dict[str, Any], do: Callable[[Work, Worker, Link], Outcome], link: Link) -> dict[str, Any]:
     """What every kind of worker does with its `config` and what `do` returns or raises: see worker_main."""
     work = Work(**config)
     torch.set_num_threads(work.threads)
-    worker = Worker.current(work.use_gpu)
+    worker = Worker.current(work.use_gpu, work.trials_on_device)
     with running(f"worker-{worker.rank}"):
         try:
-            return asdict(do(work, worker))
+            return asdict(do(work, worker, link))
         except VisionjobsError as error:
             stopped = error.reason if isinstance(error, StoppedError) else None
             return asdict(Outcome(error=str(error), exit_status=error.exit_status, stopped=stopped))
 
 
-def _work(work: Work, worker: Worker) -> Outcome:
-    return _train(work, worker, together(worker, lambda: _prepare(work, worker)))
+def _work(work: Work, worker: Worker, link: Link) -> Outcome:
+    return _train(work, worker, together(worker, lambda: _prepare(work, worker)), link)
 
 
 def together(worker: Worker, prepare: Callable[[], T]) -> T:
@@ -114,7 +118,7 @@ def together(worker: Worker, prepare: Callable[[], T]) -> T:
 def open_work(work: Work) -> tuple[Store, Attempt, JobSpec]:
     """The storage, the attempt and the job. Raises SupersededError where a newer attempt holds the run."""
     root = open_store(work.storage, work.endpoint)
-    attempt = Attempt(Run(work.run_id, root.at("runs", work.run_id)), work.attempt)
+    attempt = Attempt(Run(work.run_id, run_folder(root, work.run_id)), work.attempt)
     attempt.check_not_superseded()
     return root, attempt, build_spec(work.spec, f"run {work.run_id}")
 
@@ -134,12 +138,12 @@ def _prepare(work: Work, worker: Worker) -> _Prepared:
     return _Prepared(setup, attempt, newest[1] if newest else None, warnings)
 
 
-def _train(work: Work, worker: Worker, prepared: _Prepared) -> Outcome:
+def _train(work: Work, worker: Worker, prepared: _Prepared, link: Link) -> Outcome:
     loop = Loop(prepared.setup)
     _restore(loop, worker, prepared)
     prepared.setup.connect()
     facts = _facts(loop)
-    start = Start(loop.step, loop.steps_per_epoch, prepared.warnings, facts)
+    start = Start(loop.step, loop.steps_per_epoch, prepared.warnings, facts, link)
     loop.recorder = start_recorder(work, worker, prepared.attempt, loop.setup.spec, start)
     with training(worker, loop.recorder):
         loop.run()
@@ -159,12 +163,14 @@ def _restore(loop: Loop, worker: Worker, prepared: _Prepared) -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """Where an attempt's training begins. step: batches done before; warnings, facts: for the record."""
+    """Where an attempt's training begins. step: batches done before; warnings, facts: for the record; link: see
+    worker_main."""
 
     step: int
     steps_per_epoch: int
     warnings: list[str]
     facts: dict[str, Any]
+    link: Link = NO_LINK
 
 
 def start_recorder(work: Work, worker: Worker, attempt: Attempt, spec: JobSpec, start: Start) -> Recorder | None:
@@ -182,7 +188,7 @@ def start_recorder(work: Work, worker: Worker, attempt: Attempt, spec: JobSpec, 
         "facts": start.facts,
     }
     scratch = Path(work.cache) / "checkpoints"
-    return together(worker, lambda: Recorder(attempt, scratch, plan, epoch) if worker.is_main else None)
+    return together(worker, lambda: Recorder(attempt, scratch, plan, epoch, start.link) if worker.is_main else None)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ NO_CUDA = (
     "the weights are an .onnx file, and onnxruntime was built without CUDA here: the network ran on the CPU, not the "
     "GPU; install onnxruntime-gpu, or give the weights as .pt"
 )
+
+Stream = Callable[[PredictWork, Share, Ints], Iterator[BoxPart]]
+"""Predicts images of the split, given by their numbers, piece by piece."""
 
 STOPPED = "stopped"
 """What a predictor answers where its pod was told to go: not an error of the block, which is left for later."""
@@ -83,11 +86,11 @@ def _failure(message: str, exit_status: int, trace: str = "") -> dict[str, Any]:
     return {"part": [b""], "error": [json.dumps([message, exit_status, trace])]}
 
 
-def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: int) -> None:
+def predict_boxes(work: PredictWork, share: Share, attempt: Attempt, images: int, stream: Stream) -> None:
     """Predict what no attempt has predicted yet of `images` images; each piece is stored when it is done.
 
-    Predictors that die are started again, `limits.worker_failures` times. Needs `ray.init` before. Raises
-    VisionjobsErrors; StoppedError between two blocks, where it was asked to stop.
+    Predictors that die are started again, `limits.worker_failures` times. Raises VisionjobsErrors; StoppedError between
+    two blocks, where it was asked to stop.
     """
     import ray
     from ray.exceptions import RayError
@@ -104,7 +107,7 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
     while len(todo):
         try:
             stop.check(images - len(todo), images)
-            for part in _stream(work, share, todo):
+            for part in stream(work, share, todo):
                 if work.use_gpu and str(part.device) == "cpu":
                     progress.warn([NO_CUDA])
                 write_part(attempt, work.sha256, part)
@@ -130,7 +133,8 @@ def predict_on_ray(work: PredictWork, share: Share, attempt: Attempt, images: in
             progress.warn([f"a predictor died and was started again ({type(error).__name__}: {first_line(error)})"])
 
 
-def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
+def stream_on_ray(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
+    """By predictors in processes of Ray's. Needs `ray.init` before."""
     import ray.data
     from ray.util.annotations import RayDeprecationWarning
 
@@ -140,9 +144,7 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
     # Of each step, of there being no bar, and of every failure with its traceback: what failed is told by us.
     for name in ("ray.data", "ray.data._internal.progress"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    size = int(work.spec["detect"]["batch"]) * BLOCK_BATCHES["gpu" if share.gpus else "cpu"]
-    size = min(size, -(-len(images) // share.workers))
-    blocks = [images[start : start + size] for start in range(0, len(images), size)]
+    blocks = _blocks(work, share, images)
     resources: dict[str, Any] = {"num_cpus": share.cpus} | ({"num_gpus": share.gpus} if share.gpus else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts, from Ray 2.64 on
@@ -155,12 +157,31 @@ def _stream(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
             **resources,
         )
     for rows in found.iter_batches(batch_size=1, prefetch_batches=0):
-        if rows["error"][0] == STOPPED:
-            raise _PredictorStopped
-        if rows["error"][0]:
-            message, exit_status, trace = json.loads(rows["error"][0])
-            raise PredictorError(message, trace) if trace else error_from(message, exit_status)
-        yield unpack_fields(BoxPart, rows["part"][0], "a predictor's answer", "boxes")
+        yield _part(rows)
+
+
+def stream_here(work: PredictWork, share: Share, images: Ints) -> Iterator[BoxPart]:
+    """By one predictor, in this thread."""
+    predictor = PredictingActor(work)
+    for block in _blocks(work, share, images):
+        yield _part(predictor({"data": block}))
+
+
+def _blocks(work: PredictWork, share: Share, images: Ints) -> list[Ints]:
+    """The images in pieces, at least one a predictor."""
+    size = int(work.spec["detect"]["batch"]) * BLOCK_BATCHES["gpu" if share.gpus else "cpu"]
+    size = min(size, -(-len(images) // share.workers))
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _part(answer: dict[str, Any]) -> BoxPart:
+    """What a predictor found. Raises what it failed of, or that it was told to stop."""
+    if answer["error"][0] == STOPPED:
+        raise _PredictorStopped
+    if answer["error"][0]:
+        message, exit_status, trace = json.loads(answer["error"][0])
+        raise PredictorError(message, trace) if trace else error_from(message, exit_status)
+    return unpack_fields(BoxPart, answer["part"][0], "a predictor's answer", "boxes")
 
 
 def _stopped(done: int, images: int, why: str) -> StoppedError:

@@ -1,0 +1,136 @@
+"""How far a sweep is, told from its folder alone: its trials, with their metric by epoch, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from visionjobs.run_progress import RunProgress, follow_run, run_state
+from visionjobs.runs import TRAINED
+from visionjobs.sweeps import Sweep, Trial
+
+COMPLETE, RUNNING, STOPPED, FAILED, INTERRUPTED, WAITING, ENDING = (
+    "complete", "running", "stopped early", "failed", "interrupted", "waiting", "ending",
+)  # fmt: skip
+"""Of a trial. complete: trained, evaluated and reported. ending: trained, and not reported yet. stopped early: by the
+scheduler. failed: for good; interrupted: it may be continued. waiting: made, not begun."""
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """A trial as its folders tell it.
+
+    state: one of the above, or "silent for ..." as of a run. reason: why it failed or was interrupted, or how early it
+    was stopped. epochs_done, epochs: whole ones; step, steps:
+    batches. curve: (epoch, counted from 1; value of the metric), up to the decision where it was stopped early.
+    value: the metric's after its last epoch. seconds: of all its attempts; gpu_hours: likewise, times the GPUs that it
+    held. eta_seconds: to the end of its training.
+    """
+
+    number: int
+    run: str
+    address: str
+    parameters: dict[str, Any]
+    state: str
+    reason: str | None
+    epochs_done: int
+    epochs: int
+    step: int | None
+    steps: int | None
+    curve: tuple[tuple[int, float], ...]
+    value: float | None
+    seconds: float
+    gpu_hours: float
+    eta_seconds: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is not tried again."""
+        return self.state in (COMPLETE, STOPPED, FAILED)
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """A sweep as its folder tells it. state: as of a run, "complete" when all trials have ended; wanted: number of
+    trials that it is to have; at_once: of the running attempt, None before it began."""
+
+    sweep: str
+    job: str
+    task: str
+    address: str
+    state: str
+    message: str | None
+    metric: str
+    maximise: bool
+    wanted: int
+    at_once: int | None
+    trials: tuple[TrialState, ...]
+    created: str | None
+    finished: str | None
+
+    @property
+    def best(self) -> TrialState | None:
+        """Of the complete trials the one with the best value after its last epoch, whose weights are kept; of equal
+        ones the first. Not of those that were stopped early: they have no weights, and fewer epochs."""
+        return best_trial(self.trials, maximise=self.maximise)
+
+
+def best_trial(trials: Sequence[TrialState], *, maximise: bool) -> TrialState | None:
+    """See SweepProgress.best."""
+    complete = [trial for trial in trials if trial.state == COMPLETE and trial.value is not None]
+    sign = -1 if maximise else 1
+    return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+
+
+def follow_sweep(sweep: Sweep) -> SweepProgress:
+    """Read a sweep's folder. Raises UserError (damaged) and StorageError (no answer)."""
+    spec, section, record = sweep.spec(), sweep.section(), sweep.folder.record()
+    claims = [claim for claim in sweep.folder.claims() if claim.kind == "attempt"]
+    return SweepProgress(
+        sweep=sweep.id, job=spec.name, task=spec.task, address=sweep.store.address,
+        state=run_state(sweep.folder, record, claims), message=record.get("message"),
+        metric=section.metric, maximise=section.maximise, wanted=section.trials,
+        at_once=claims[-1].info.get("at_once") if claims else None,
+        trials=tuple(follow_trials(sweep, sweep.trials())),
+        created=record.get("created"), finished=record.get("finished"),
+    )  # fmt: skip
+
+
+def follow_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[TrialState]:
+    """The states of these trials."""
+    section = sweep.section()
+    with ThreadPoolExecutor(16) as pool:  # each takes several reads from storage
+        return list(pool.map(lambda trial: follow_trial(sweep, trial, section.metric), trials))
+
+
+def follow_trial(sweep: Sweep, trial: Trial, metric: str) -> TrialState:
+    """One trial's state."""
+    run, decision = sweep.run_of(trial), sweep.stopped(trial)
+    if not run.store.exists("spec.yaml"):
+        return TrialState(
+            trial.number, trial.run, run.store.address, trial.parameters, WAITING, None, 0, sweep.spec().train.epochs,
+            None, None, (), None, 0.0, 0.0, None,
+        )  # fmt: skip
+    progress, history = follow_run(run), run.history()
+    curve = [(row["epoch"] + 1, row[metric]) for row in history if row.get(metric) is not None]
+    state, reason = _state(progress), progress.message
+    if decision is not None:
+        state = STOPPED
+        curve = [(epoch, value) for epoch, value in curve if epoch <= decision.epoch]
+        cutoff = "" if decision.cutoff is None else f": {decision.value:.4g} did not reach {decision.cutoff:.4g}"
+        reason = f"after epoch {decision.epoch}{cutoff}"
+    return TrialState(
+        number=trial.number, run=trial.run, address=run.store.address, parameters=trial.parameters,
+        state=state, reason=reason, epochs_done=len(curve) if decision else progress.epochs_done,
+        epochs=progress.epochs, step=progress.step, steps=progress.steps, curve=tuple(curve),
+        value=curve[-1][1] if curve else None, seconds=progress.seconds, gpu_hours=progress.gpu_hours or 0.0,
+        eta_seconds=progress.eta_seconds if state == RUNNING else None,
+    )  # fmt: skip
+
+
+def _state(progress: RunProgress) -> str:
+    if progress.state == "not started":
+        return WAITING
+    return {TRAINED: ENDING}.get(progress.state, progress.state)

@@ -1,0 +1,13 @@
+"""Sweeps by Ray Tune.
+
+search.py       which parameters the next trial has: a pure function of the sweep's seed and its earlier trials
+asha.py         which trials are stopped early, by epochs
+concurrency.py  how many trials at once, and what each of them gets
+trial.py        a trial in a process of Ray's: an attempt of an ordinary run
+suggest.py      Tune's way to ask for the next trial
+mirrors.py      the trials in wandb
+watch.py        what is told to the person who waits
+finisher.py     what follows a trial's training, while the next ones train
+driver.py       an attempt of a sweep, from the claim to the report
+ending.py       what a sweep ends with: results.json, the best job file, the report
+"""

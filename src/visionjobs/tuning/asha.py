@@ -1,0 +1,92 @@
+"""Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2, the stopping variant) by epochs.
+
+Rungs are at grace * reduction^k epochs. A trial that reaches one goes on if its value there is among the best
+1 / reduction of those recorded so far; never is one stopped at its last epoch, which has been trained by then.
+
+Tune's scheduler, told at its start of what earlier attempts of the sweep recorded: from histories, so by epochs, not by
+iterations since a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from visionjobs.spec import JobSpec
+from visionjobs.sweeps import Stopped, section_of
+
+NUMBER, EPOCH, VALUE, ENDED = "number", "epoch", "value", "ended"
+"""Keys of what a trial reports: its number, epochs done, the metric there (None: it has none), and, in its last report,
+how it ended."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Stands for a trial of the sweep, in this attempt of it or an earlier one: all that a scheduler reads of one."""
+
+    trial_id: str
+
+
+NOBODY: Any = None
+"""Stands for Tune's controller, which this scheduler does not ask anything."""
+
+
+class Asha(ASHAScheduler):  # type: ignore[misc]  # Ray Tune has no types
+    """on_stop: told of a decision, with the trial's number, before Tune carries it out."""
+
+    def __init__(self, spec: JobSpec, on_stop: Callable[[int, Stopped], None]) -> None:
+        section = section_of(spec)
+        super().__init__(
+            time_attr=EPOCH,
+            metric=VALUE,
+            mode="max" if section.maximise else "min",
+            max_t=max(spec.train.epochs, section.grace),
+            grace_period=section.grace,
+            reduction_factor=section.reduction,
+            stop_last_trials=False,
+        )
+        self._epochs, self._on_stop, self._sign = spec.train.epochs, on_stop, 1 if section.maximise else -1
+
+    def remember(self, number: int, curve: Sequence[tuple[int, float]]) -> None:
+        """Record what a trial reached before: (epoch from 1, value). These epochs are not judged again."""
+        for epoch, value in curve:
+            if epoch < self._epochs:
+                super().on_trial_result(NOBODY, self._named(number), {EPOCH: epoch, VALUE: value})
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Trials go by their numbers, which a restart does not change."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        """Tune's question after a report."""
+        if result.get(VALUE) is None or result[EPOCH] >= self._epochs or ENDED in result:
+            return str(TrialScheduler.CONTINUE)
+        named = self._named(result[NUMBER])
+        cutoff = self._cutoff(named, result[EPOCH])
+        action = str(super().on_trial_result(tune_controller, named, dict(result)))
+        if action == TrialScheduler.STOP:
+            self._on_stop(result[NUMBER], Stopped(result[EPOCH], result[VALUE], cutoff))
+        return action
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
+        """A trial's last report is no further epoch."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """What it reached stays."""
+
+    def _named(self, number: int) -> Any:
+        named: Any = _Named(f"{number}")
+        if named.trial_id not in self._trial_info:
+            super().on_trial_add(NOBODY, named)
+        return named
+
+    def _cutoff(self, named: Any, epoch: int) -> float | None:
+        """What the next rung demands, in the metric's own sign; None where nothing is recorded there."""
+        bracket = self._trial_info[named.trial_id]
+        for milestone, recorded in bracket._rungs:
+            if epoch >= milestone and named.trial_id not in recorded:
+                cutoff = bracket.cutoff(recorded)
+                return None if cutoff is None else float(cutoff) * self._sign
+        return None

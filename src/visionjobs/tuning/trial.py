@@ -1,0 +1,190 @@
+"""A trial in a process of Ray's: an attempt of an ordinary run, reported epoch by epoch.
+
+With one worker the process is that worker (training/in_process.py): no Ray Train has to be started. With more, it
+drives Ray Train's workers, and holds no CPU itself. The process is used again by the next trial.
+
+What is left to do on the CPU after the last epoch's evaluation (metrics of the kept samples, figures, the report) is
+not done here, where it would hold the GPU, but by the sweep's driver (finisher.py).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from visionjobs.cluster.local import Connection, resources
+from visionjobs.cluster.sizes import Share
+from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError
+from visionjobs.jobfile import build_spec
+from visionjobs.runs import Attempt, open_run, request_stop
+from visionjobs.settings import Settings
+from visionjobs.spec import JobSpec
+from visionjobs.storage import open_store
+from visionjobs.tracking.mirror import Off
+from visionjobs.training.driver import train_run
+from visionjobs.training.in_process import trains_here
+from visionjobs.training.place import Place, Say
+from visionjobs.training.predict_boxes import stream_here, stream_on_ray
+from visionjobs.training.ray_workers import train_on_ray
+from visionjobs.training.recorder import Link
+from visionjobs.training.stop import POD
+from visionjobs.training.watch import Watcher
+from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE
+
+STOP_SECONDS = 600.0
+"""Longest wait for a trial to end its step and store a checkpoint."""
+
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
+"""How a trial ended, as its last report says: trained; failed for good; told to stop, as a rule by the sweep."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialWork:
+    """All that a trial's process is told: plain values, no credentials. spec: the trial's; share: of each worker."""
+
+    number: int
+    run: str
+    metric: str
+    settings: Settings
+    spec: dict[str, Any]
+    share: Share
+    on_device: int
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
+    """One trial after the other. config: {"number", "work": TrialWork}."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin a trial."""
+        self._attempt = _TrialAttempt(config["work"])
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next epoch's row, or the end."""
+        return self._attempt.next_report()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """End this trial, and begin the next one."""
+        self._end()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End this trial: with a checkpoint, where it still trains."""
+        self._end()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """A trial's checkpoints are its run's own."""
+
+    def _end(self) -> None:
+        self._attempt.stop()
+        del self._attempt
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def __repr__(self) -> str:
+        return f"Trial({self._attempt.work.run})"
+
+
+class _TrialAttempt:
+    """The next attempt of a trial's run, in a thread."""
+
+    def __init__(self, work: TrialWork) -> None:
+        self.work = work
+        self._spec = build_spec(work.spec, f"run {work.run}")
+        self._rows: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reported: dict[str, Any] = {EPOCH: 0, VALUE: None}
+        self._why_stop: str | None = None
+        self._held: Attempt | None = None
+        self._error: BaseException | None = None
+        root = open_store(work.settings.storage, work.settings.endpoint)
+        self._root, self._run = root, open_run(root, work.run)
+        for row in self._run.history():  # of earlier attempts: the scheduler may not know of them yet
+            self._rows.put(row)
+        self._thread = threading.Thread(target=self._train, name=work.run, daemon=True)
+        self._thread.start()
+
+    def next_report(self) -> dict[str, Any]:
+        """The next epoch's; after the last the end. Raises what may pass: Tune starts the trial once more."""
+        while (row := self._rows.get()) is not None:
+            if row["epoch"] + 1 > self._reported[EPOCH]:  # else it was trained anew after a restart, to the same value
+                self._reported = {EPOCH: row["epoch"] + 1, VALUE: row.get(self.work.metric)}
+                return self._report()
+        self._thread.join()
+        ended = self._how_it_ended()
+        return self._report() | {ENDED: ended, "done": True, "message": str(self._error or "")}
+
+    def stop(self) -> None:
+        """End it, with a checkpoint where it still trains, and wait."""
+        self._why_stop = "its sweep ended it"
+        if self._thread.is_alive() and self._held is not None and self.work.share.workers > 1:
+            try:
+                request_stop(self._held.store, self._why_stop)
+            except StorageError as error:
+                log.warning("%s", error)
+        self._thread.join(STOP_SECONDS)
+
+    def _report(self) -> dict[str, Any]:
+        return {NUMBER: self.work.number, **self._reported}
+
+    def _how_it_ended(self) -> str:
+        error = self._error
+        if error is None:
+            return DONE
+        if isinstance(error, StoppedError) and error.reason != POD:
+            return STOPPED
+        if isinstance(error, FinalError | UserError | SupersededError):
+            return FAILED
+        raise error
+
+    def _train(self) -> None:
+        try:
+            train_run(self.work.settings, self._root, self._spec, self._run, self._watcher(), place=self._place())
+        except BaseException as error:  # noqa: BLE001 (told by next_report, in the other thread)
+            self._error = error
+        finally:
+            self._rows.put(None)
+
+    def _place(self) -> Place:
+        nested = self.work.share.workers > 1
+        return Place(
+            connect=_connected,
+            share=self._given_share,
+            keeps_logs=False,
+            train=train_on_ray if nested else trains_here(Link(self._rows.put, lambda: self._why_stop)),
+            stream=stream_on_ray if nested else stream_here,
+            mirror=lambda *_: Off(),
+            completes=False,
+            trials_on_device=self.work.on_device,
+        )
+
+    def _given_share(self, spec: JobSpec, connection: Connection, say: Say) -> tuple[Share, str | None]:
+        return self.work.share, None
+
+    def _watcher(self) -> Watcher:
+        return Watcher(self._started, self._progress, log.warning, log.info, lambda *_: lambda _: None)
+
+    def _started(self, attempt: Attempt, _: Connection) -> None:
+        self._held = attempt
+
+    def _progress(self, progress: dict[str, Any]) -> None:
+        for row in progress.get("rows") or []:
+            self._rows.put(row)
+
+
+@contextmanager
+def _connected(_: Settings) -> Iterator[Connection]:
+    """This process is one of Ray's."""
+    yield Connection(False, "", resources())
