@@ -17,7 +17,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test test-slow lint format run ray-up ray-down dashboard logs cancel data runs status describe \
+.PHONY: help demo install test test-slow lint format run sweep ray-up ray-down dashboard logs cancel data runs status describe \
   report compare reproduce evaluate predict export bench image push test-image cluster-install submit doctor render manifests clean
 
 help:  ## list the targets
@@ -49,7 +49,11 @@ describe: need-JOB $(INSTALLED)  ## a job's settings and its model's cost: JOB=r
 run: need-JOB $(INSTALLED)  ## train: JOB=resnet  [SAMPLE=1 RUN=id SET="train.epochs=3"]
 	@$(BIN)/visionjobs run '$(JOB)' $(if $(SAMPLE),--sample) $(if $(RUN),--run '$(RUN)') $(foreach item,$(SET),--set '$(item)')
 
-runs: $(INSTALLED)  ## list the runs in storage
+sweep: need-JOB $(INSTALLED)  ## search: JOB=convnet  [SAMPLE=1 SAMPLES=8 SWEEP=id SET=]
+	@$(BIN)/visionjobs sweep '$(JOB)' $(if $(SAMPLE),--sample) $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	  $(if $(SWEEP),--sweep '$(SWEEP)') $(foreach item,$(SET),--set '$(item)')
+
+runs: $(INSTALLED)  ## list the runs and sweeps in storage
 	@$(BIN)/visionjobs runs
 
 report: need-RUN $(INSTALLED)  ## a run's report, again: RUN=id  [OUT=folder for a copy]

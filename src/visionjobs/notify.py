@@ -52,10 +52,13 @@ def message(run: Run, reason: str | None = None) -> dict[str, Any]:
     if reason is not None:
         state, told = "is not trained", f"because {reason}"
     numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
-    if state == "complete":
+    kind, best = "sweep" if "sweep" in record else "run", record.get("best")
+    if best is not None:
+        told = f"best is trial {best['trial']}, {best['metric']} {best['value']:.4g}"
+    elif state == "complete":
         told = ", ".join(f"{key} {value:.4g}" for key, value in list(numbers.items())[:4])
     return {
-        "text": f"run {run.id} {state}" + (f": {told}" if told else ""),
+        "text": f"{kind} {run.id} {state}" + (f": {told}" if told else ""),
         "run": run.id,
         "job": record.get("job"),
         "state": state,

@@ -84,8 +84,9 @@ def best_trial(trials: Sequence[TrialState], *, maximise: bool) -> TrialState | 
     return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
 
 
-def follow_sweep(sweep: Sweep) -> SweepProgress:
-    """Read a sweep's folder. Raises UserError (damaged) and StorageError (no answer)."""
+def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> SweepProgress:
+    """Read a sweep's folder; states: of its trials, where they are known. Raises UserError (damaged) and StorageError
+    (no answer)."""
     spec, section, record = sweep.spec(), sweep.section(), sweep.folder.record()
     claims = [claim for claim in sweep.folder.claims() if claim.kind == "attempt"]
     return SweepProgress(
@@ -93,7 +94,7 @@ def follow_sweep(sweep: Sweep) -> SweepProgress:
         state=run_state(sweep.folder, record, claims), message=record.get("message"),
         metric=section.metric, maximise=section.maximise, wanted=section.trials,
         at_once=claims[-1].info.get("at_once") if claims else None,
-        trials=tuple(follow_trials(sweep, sweep.trials())),
+        trials=tuple(follow_trials(sweep, sweep.trials()) if states is None else states),
         created=record.get("created"), finished=record.get("finished"),
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from visionjobs.storage import Store
 from visionjobs.storage_folder import FolderStore
 from visionjobs.tracking.mirror import Off
 from visionjobs.training import driver
+from visionjobs.training import ending as ending_module
 from visionjobs.training.finalise import Ending
 from visionjobs.training.watch import Watcher, _Progress
 

@@ -13,6 +13,7 @@ from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError
 from visionjobs.storage import Store
+from visionjobs.training import ending as ending_module
 from visionjobs.training import driver, finalise
 from visionjobs.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from visionjobs.training.driver import check_may_start
@@ -49,7 +50,7 @@ def test_every_end_is_recorded(root: Store, watcher: Watcher, monkeypatch, error
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr(driver.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(ending_module.signal, "signal", lambda *_: None)
     attempt = start_attempt(root, tiny_spec())
     spec = tiny_spec("train.epochs=1")
     driver._record_start(attempt, spec, [])

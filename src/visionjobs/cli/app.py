@@ -34,6 +34,7 @@ from visionjobs.cli import (
     runs,
     status,
     submit,
+    sweep,
     weights,
 )
 from visionjobs.cli.console import WarningHandler, out, print_error
@@ -85,6 +86,7 @@ app.command("describe")(describe.describe)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)

@@ -18,19 +18,23 @@ from visionjobs.cli.run import continued_spec
 from visionjobs.cli.run_view import RunView
 from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError, VisionjobsError
 from visionjobs.jobfile import parse_job
-from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, stop_requested
-from visionjobs.settings import Settings
+from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, run_folder, stop_requested
+from visionjobs.settings import BACKENDS, Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import SWEEP_ID, sweep_at
 
 if TYPE_CHECKING:
-    from visionjobs.training.run_logs import DriverLog
+    pass
 
 SPEC = "VISIONJOBS_SPEC"
 """The job as YAML: the run is made of it where the storage has none of that id (manifests applied by hand)."""
 
 PATIENCE_SECONDS = 300.0
 """How long a pod that has just started waits for a storage that does not answer, before it uses up a retry."""
+
+Started = Callable[[Attempt], None]
+"""Told of the attempt once it is claimed."""
 
 T = TypeVar("T")
 
@@ -45,10 +49,10 @@ class Held:
 
 
 def attempt(
-    run_id: Annotated[str, typer.Argument(help="id of the run")],
+    run_id: Annotated[str, typer.Argument(help="id of the run or sweep")],
     sets: Annotated[list[str] | None, typer.Option("--set", help="change a key of a run that is continued")] = None,
 ) -> None:
-    """Train the next attempt of a run in the pod or Ray job that this is; for manifests, not for people.
+    """Make the next attempt of a run or a sweep in the pod or Ray job that this is; for manifests, not for people.
 
     A run that is complete ends with 0 at once, one that failed for good with 3: nothing is trained twice.
     """
@@ -64,11 +68,19 @@ def attempt(
         if not RUN_ID.match(run_id):
             raise UserError(f"{run_id}: expected the id of a run, at most 47 lower-case letters, digits and '-'")
         root = open_store(settings.storage, settings.endpoint)
-        folder = Run(run_id, root.at("runs", run_id))
+        is_sweep = SWEEP_ID.match(run_id) is not None
+        folder = sweep_at(root, run_id).folder if is_sweep else Run(run_id, run_folder(root, run_id))
         _patiently(lambda: _refuse_stopped(folder))
         held = Held()
+
+        def started(claimed: Attempt) -> None:
+            held.attempt = claimed
+            driver_log.belongs_to(claimed)
+
+        work = _search if is_sweep else _train
         try:
-            _work(settings, root, folder, sets or [], backend, driver_log, held)
+            _check_backend(backend)
+            work(settings, root, folder, sets or [], backend, started)
         except UserError as error:
             _note_mistake(folder, held, error)
             raise
@@ -88,15 +100,23 @@ def _told_to_end(_signal: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _work(
-    settings: Settings, root: Store, run: Run, sets: Sequence[str], backend: str, driver_log: DriverLog, held: Held
-) -> None:
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise UserError(f"VISIONJOBS_BACKEND={backend}: expected one of {', '.join(BACKENDS)}")
+
+
+def _search(settings: Settings, root: Store, folder: Run, sets: Sequence[str], backend: str, started: Started) -> None:
+    from visionjobs.cli.sweep_attempt import next_attempt
+
+    _patiently(lambda: folder.store.exists("spec.yaml"))
+    next_attempt(settings, root, sweep_at(root, folder.id), sets, backend, started, SPEC)
+
+
+def _train(settings: Settings, root: Store, run: Run, sets: Sequence[str], backend: str, started: Started) -> None:
     """Make the run if it is not there, and train its next attempt to the end, unless it is complete."""
     from visionjobs.training.driver import train_run
     from visionjobs.training.place import PLACES
 
-    if backend not in PLACES:
-        raise UserError(f"VISIONJOBS_BACKEND={backend}: expected one of {', '.join(PLACES)}")
     if not _patiently(lambda: run.store.exists("spec.yaml")):
         _make(root, settings, run)
     spec = continued_spec(open_run(root, run.id).spec_now(), list(sets), run.id)
@@ -106,12 +126,11 @@ def _work(
     with RunView(err) as view:
         watcher = view.watcher()
 
-        def started(attempt: Attempt, connection: Any) -> None:
-            held.attempt = attempt
-            driver_log.belongs_to(attempt)
+        def begun(attempt: Attempt, connection: Any) -> None:
+            started(attempt)
             watcher.started(attempt, connection)
 
-        train_run(settings, root, spec, run, replace(watcher, started=started), place=PLACES[backend])
+        train_run(settings, root, spec, run, replace(watcher, started=begun), place=PLACES[backend])
 
 
 def _patiently(ask: Callable[[], T]) -> T:

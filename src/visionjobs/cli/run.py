@@ -109,7 +109,7 @@ def tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
     """The run's own spec counts, so a file that is gone or broken by now is no obstacle."""
     try:
         path = find_job(job, settings.jobs)
-        current = load_job(path)
+        current = load_job(path).model_copy(update={"sweep": None})  # no run has one
     except UserError:
         return
     pinned = ("data.version", "model.weights", "model.sha256")

@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Plan:
-    """Which run is written. folder: for all that wandb writes; key: of the API, None to write an offline run there."""
+    """Which run is written. folder: for all that wandb writes; key: of the API, None to write an offline run there;
+    group: of runs that belong together."""
 
     run_id: str
     project: str
     config: dict[str, Any]
     folder: str
     key: str | None = field(default=None, repr=False)
+    group: str | None = None
 
 
 @dataclass(frozen=True)

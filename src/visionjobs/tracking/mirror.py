@@ -95,14 +95,16 @@ def project_of(spec: JobSpec, environment: Mapping[str, str]) -> str:
     return spec.wandb.project if spec.wandb.project != default else environment.get("WANDB_PROJECT") or default
 
 
-def open_mirror(run: Run, spec: JobSpec, api_key: str | None, warn: Warn) -> Mirror:
+def open_mirror(run: Run, spec: JobSpec, api_key: str | None, warn: Warn, group: str | None = None) -> Mirror:
     """The mirror that wandb.mode asks for; auto: online with a key, else offline. Does not wait for the server.
+
+    group: of runs that belong together there, the sweep's id.
 
     Raises the storage's errors.
     """
     if spec.wandb.mode == "off":
         return Off()
-    plan = Plan(run.id, project_of(spec, os.environ), content.config(run, spec), folder="")
+    plan = Plan(run.id, project_of(spec, os.environ), content.config(run, spec), folder="", group=group)
     mirror = WandbMirror(run, plan, warn)
     if api_key and spec.wandb.mode != "offline":
         mirror.go_online(api_key)

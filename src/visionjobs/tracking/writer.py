@@ -48,6 +48,7 @@ class Writer:
             id=plan.run_id,
             name=plan.run_id,
             project=plan.project,
+            group=plan.group,
             config=plan.config,
             allow_val_change=True,
             mode="online" if plan.key else "offline",

@@ -24,7 +24,7 @@ from visionjobs.cluster.local import Connection, resources
 from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError
 from visionjobs.jobfile import build_spec
-from visionjobs.runs import Attempt, open_run, request_stop
+from visionjobs.runs import Attempt, open_run, request_stop, stop_requested
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import open_store
@@ -41,6 +41,8 @@ from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE
 
 STOP_SECONDS = 600.0
 """Longest wait for a trial to end its step and store a checkpoint."""
+
+ENDED_BY_SWEEP = "its sweep was ended"
 
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """How a trial ended, as its last report says: trained; failed for good; told to stop, as a rule by the sweep."""
@@ -128,7 +130,11 @@ class _TrialAttempt:
 
     def stop(self) -> None:
         """End it, with a checkpoint where it still trains, and wait."""
-        self._why_stop = "its sweep ended it"
+        self._why_stop = ENDED_BY_SWEEP
+        try:
+            self._why_stop = stop_requested(self._run.store) or ENDED_BY_SWEEP
+        except StorageError as error:
+            log.warning("%s", error)
         if self._thread.is_alive() and self._held is not None and self.work.share.workers > 1:
             try:
                 request_stop(self._held.store, self._why_stop)

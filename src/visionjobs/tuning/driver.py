@@ -1,0 +1,185 @@
+"""One attempt of a sweep, from the claim to the report: checks, Ray, Tune in a thread, and whoever waits.
+
+Tune starts and ends the trials' processes and shares out the machine. What it knows is gone with it: an attempt begins
+with what the sweep's folder tells.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+from visionjobs.data.cache import fetch
+from visionjobs.data.catalog import find_dataset
+from visionjobs.errors import FinalError, UserError, VisionjobsError
+from visionjobs.provenance import code_version, hardware, pod
+from visionjobs.runs import Attempt, now
+from visionjobs.settings import Settings
+from visionjobs.spec import JobSpec, differences
+from visionjobs.storage import Store
+from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress
+from visionjobs.sweeps import Sweep, create_sweep, section_of, trial_spec
+from visionjobs.tracking.mirror import Off, check_mode
+from visionjobs.training.driver import pin_inputs
+from visionjobs.training.ending import end_recorded
+from visionjobs.training.run_logs import ray_logs_kept
+from visionjobs.training.setup import check_dataset, check_precision
+from visionjobs.training.stop import refuse_told
+from visionjobs.tuning.board import Board
+from visionjobs.tuning.concurrency import Trials
+from visionjobs.tuning.ending import finish_sweep
+from visionjobs.tuning.finisher import Finisher
+from visionjobs.tuning.mirrors import Mirrors
+from visionjobs.tuning.place import HERE, SweepPlace
+from visionjobs.tuning.search import check_space
+from visionjobs.tuning.suggest import Trialling
+from visionjobs.tuning.tune_run import TuneRun
+from visionjobs.tuning.watch import SweepWatcher
+
+
+def pin_sweep(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
+    """`spec` with what its names mean today (training/driver.py: pin_inputs), and its sweep section.
+
+    Raises UserError too where one of the weights to choose from is missing, or the search space gives no trial.
+    """
+    section = section_of(spec)
+    pinned = pin_inputs(root, spec, cache)
+    for key, domain in section.space.items():
+        for value in domain.choice or () if key.startswith("model.") else ():
+            try:
+                other = trial_spec(pinned, {key: value})
+            except UserError:  # not without other parameters: check_space tells
+                continue
+            pin_inputs(root, other, cache)
+    return pinned.model_copy(update={"sweep": section})
+
+
+def run_sweep(
+    settings: Settings, root: Store, spec: JobSpec, sweep: Sweep | None, watcher: SweepWatcher, place: SweepPlace = HERE
+) -> Sweep:
+    """Run `spec`'s sweep as a new one, or as the next attempt of `sweep`. Returns it when it is complete.
+
+    Everything that can be checked is checked before the sweep's folder is made. Raises FinalError where no trial could
+    be completed, other VisionjobsErrors where the sweep may be continued.
+    """
+    api_key = os.environ.get("WANDB_API_KEY")  # from here on: Ray's processes, and so its environment, have none
+    check_mode(spec, api_key)
+    check_may_go_on(sweep, spec)
+    for warning in check_space(spec):
+        watcher.warn(warning)
+    if not root.probe():
+        watcher.warn(f"{root.address} ignores conditional writes: two drivers at once might both write")
+    dataset = find_dataset(root, spec.data.name, spec.data.version)
+    check_dataset(spec, dataset.manifest)
+    fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
+    watcher.stage("starting Ray")
+    with place.connect(settings) as connection:
+        trials = place.trials(spec, connection, watcher.stage)
+        check_precision(spec, bool(trials.share.gpus))
+        refuse_told()
+        manifest = dataset.manifest.model_dump_json(indent=1)
+        sweep = sweep or create_sweep(root, spec, manifest)
+        holder = sweep.folder.claim("attempt", _info(trials))
+        _record_start(holder, spec)
+        watcher.started(sweep, holder, connection, trials)
+        for warning in trials.warnings:
+            watcher.warn(warning)
+        with ExitStack() as stack:
+            stack.enter_context(end_recorded(holder, Off()))
+            stack.enter_context(ray_logs_kept(holder) if place.keeps_logs else nullcontext())
+            mirrors = stack.enter_context(closing(Mirrors(sweep, api_key, watcher.warn)))
+            common = Trialling(sweep, spec, manifest, settings, trials)
+            _run_trials(common, holder, mirrors, watcher)
+        _end(sweep, holder, watcher)
+    return sweep
+
+
+def _run_trials(common: Trialling, holder: Attempt, mirrors: Mirrors, watcher: SweepWatcher) -> None:
+    board = Board(common.sweep, common.sweep.trials())
+    with closing(Finisher(common.sweep, common.settings.cache, mirrors, watcher.warn, watcher.stage)) as finisher:
+        try:
+            TuneRun(common, holder, board, finisher, mirrors, watcher).run()
+        except BaseException:
+            finisher.abandon()
+            raise
+
+
+def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
+    """Results, report, record. Raises FinalError where there is no complete trial, VisionjobsError where some may be
+    continued."""
+    with end_recorded(holder, Off()):
+        progress = finish_sweep(sweep, holder, watcher.warn, watcher.stage)
+        watcher.changed(progress)
+        left = [trial for trial in progress.trials if not trial.ended]
+        if left:
+            told = "; ".join(
+                f"trial {trial.number} is {trial.state} ({trial.reason or 'no reason known'})" for trial in left
+            )
+            raise VisionjobsError(f"{len(left)} of {len(progress.trials)} trials did not end: {told}")
+        if progress.best is None:
+            reasons = dict.fromkeys(trial.reason for trial in progress.trials if trial.state == FAILED)
+            raise FinalError(f"no trial is complete: {'; '.join(str(reason) for reason in reasons)}")
+    failed = sum(trial.state == FAILED for trial in progress.trials)
+    message = f"{failed} of {len(progress.trials)} trials failed" if failed else None
+    best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
+    holder.update_record(
+        state=COMPLETE, finished=now(), message=message, gpu_hours=_gpu_hours(progress), best=best,
+        trials_done=len(progress.trials),
+    )  # fmt: skip
+
+
+def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
+    """Raises UserError where the sweep is complete, FinalError where it failed for good or used up its attempts."""
+    if sweep is None:
+        return
+    record, wanted = sweep.folder.record(), section_of(spec).trials
+    trials = len(sweep.trials())
+    if wanted < trials:
+        raise UserError(f"sweep.trials: {wanted} is fewer than the {trials} that sweep {sweep.id} has begun")
+    if record.get("state") == COMPLETE and wanted <= record.get("trials", 0):
+        raise UserError(
+            f"sweep {sweep.id} is complete after {record['trials']} trials; for more of them: --samples "
+            f"{record['trials'] + 8}"
+        )
+    attempts = sum(claim.kind == "attempt" for claim in sweep.folder.claims())
+    if attempts >= spec.limits.attempts:
+        raise FinalError(
+            f"sweep {sweep.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then allow "
+            f"more: --set limits.attempts={attempts + 5}"
+        )
+
+
+def _record_start(holder: Attempt, spec: JobSpec) -> None:
+    before = holder.run.record()
+    holder.update_record(
+        schema=1,
+        sweep=holder.run.id,
+        job=spec.name,
+        task=spec.task,
+        state="running",
+        message=None,
+        stopped=None,
+        trials=section_of(spec).trials,
+        dataset={"name": spec.data.name, "version": spec.data.version},
+        created=before.get("created", now()),
+        changes={key: list(pair) for key, pair in differences(holder.run.spec(), spec).items()},
+        finished=None,
+    )
+
+
+def _info(trials: Trials) -> dict[str, Any]:
+    share = trials.share
+    return {
+        "code": code_version(),
+        "hardware": hardware(),
+        "at_once": trials.at_once,
+        "workers": share.workers,
+        "threads": share.cpus,
+        "gpus": share.gpus * share.workers * trials.at_once,
+    } | ({"pod": where} if (where := pod()) else {})
+
+
+def _gpu_hours(progress: SweepProgress) -> float:
+    return round(sum(trial.gpu_hours for trial in progress.trials), 4)

@@ -1,0 +1,218 @@
+"""Ray Tune at work in a thread, while this one watches: the person, a request to stop, another driver's claim."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+import threading
+import warnings
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback, Stopper
+from ray.tune.schedulers import FIFOScheduler
+
+from visionjobs.errors import StoppedError, StorageError, VisionjobsError, first_line
+from visionjobs.runs import Attempt, now, request_stop, stop_requested
+from visionjobs.sweep_progress import ENDING, RUNNING, follow_sweep
+from visionjobs.sweeps import Stopped, Trial, section_of
+from visionjobs.training.stop import POD, StopFile
+from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, Asha
+from visionjobs.tuning.board import Board
+from visionjobs.tuning.finisher import Finisher
+from visionjobs.tuning.mirrors import Mirrors
+from visionjobs.tuning.suggest import Suggest, Trialling
+from visionjobs.tuning.trial import DONE, TrialActor
+from visionjobs.tuning.watch import SweepWatcher
+
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files of what the runs' histories hold
+    "RAY_AIR_NEW_OUTPUT": "0",  # else Tune prints tables of its own, at any verbosity
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own state is not needed: all of it is in the sweep's folder
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "600",  # how long a trial that is ended may take for its checkpoint
+}
+
+STOP_SECONDS = 600.0
+"""Longest wait for the trials to stop, each with a checkpoint, when the sweep is told to."""
+
+
+class _Stopping(Stopper):  # type: ignore[misc]  # Ray Tune has no types
+    """Ends all trials, once it is told to."""
+
+    def __init__(self) -> None:
+        self.now = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.now
+
+
+class TuneRun:
+    """All trials of an attempt that are not ended yet."""
+
+    def __init__(
+        self, common: Trialling, holder: Attempt, board: Board, finisher: Finisher, mirrors: Mirrors,
+        watcher: SweepWatcher,
+    ) -> None:  # fmt: skip
+        self._common, self._holder, self._board = common, holder, board
+        self._finisher, self._mirrors, self._watcher = finisher, mirrors, watcher
+        self._sweep, self._section = common.sweep, section_of(common.spec)
+        self._stopping = _Stopping()
+        self._errors: list[BaseException] = []
+
+    def run(self) -> None:
+        """Until all have ended. Raises StoppedError where the sweep was told to stop, SupersededError where another
+        driver took it over; the trials have their checkpoints then, and their processes are gone."""
+        unfinished = self._take_up()
+        wanted = self._section.trials - len(self._board.trials()) + len(unfinished)
+        if wanted <= 0:
+            return
+        search = Suggest(self._common, self._board, unfinished, self._exhausted)
+        thread = threading.Thread(target=self._tune, args=(search, wanted), name="ray-tune", daemon=True)
+        thread.start()
+        try:
+            self._watch(thread)
+        except BaseException:
+            search.closed = self._stopping.now = True
+            self._ask_trials("its sweep was ended")
+            thread.join(STOP_SECONDS)
+            raise
+        if self._errors:
+            raise _explained(self._errors[0])
+
+    def _take_up(self) -> list[Trial]:
+        """Trials to be continued. Those that were trained and not completed go to the finisher."""
+        states = {state.number: state for state in self._board.states()}
+        trials = self._board.trials()
+        for trial in trials:
+            if states[trial.number].state == ENDING:
+                self._finisher.put(trial)
+        return [trial for trial in trials if not states[trial.number].ended and states[trial.number].state != ENDING]
+
+    def _tune(self, search: Suggest, wanted: int) -> None:
+        share, spec = self._common.trials.share, self._common.spec
+        with tempfile.TemporaryDirectory(prefix="visionjobs-tune-") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            os.environ.update(TUNE_ENVIRONMENT)
+            for name in ("ray.tune", "ray.train"):  # each trial's failure with its traceback: it is in its run's record
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            try:
+                tune.run(
+                    TrialActor,
+                    name=self._sweep.id,
+                    num_samples=wanted,
+                    search_alg=search,
+                    scheduler=self._scheduler(),
+                    max_concurrent_trials=self._common.trials.at_once,
+                    resources_per_trial=_resources(share.workers, share.cpus, share.gpus),
+                    max_failures=spec.limits.worker_failures,
+                    raise_on_failed_trial=False,
+                    reuse_actors=True,  # a process takes seconds to start, most of them torch's
+                    stop=self._stopping,
+                    storage_path=folder,
+                    callbacks=[_Events(self)],
+                    verbose=0,
+                    trial_name_creator=lambda trial: trial.config["work"].run,
+                    trial_dirname_creator=lambda trial: trial.config["work"].run,
+                )
+            except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
+                self._errors.append(error)
+
+    def _scheduler(self) -> Any:
+        if self._section.scheduler == "none":
+            return FIFOScheduler()
+        asha = Asha(self._common.spec, self._stop_early)
+        for state in self._board.states():
+            # The last epoch of one that was running is still to be judged.
+            asha.remember(state.number, state.curve if state.ended or state.state == ENDING else state.curve[:-1])
+        return asha
+
+    def _stop_early(self, number: int, stopped: Stopped) -> None:
+        self._sweep.stop_early(self._trial(number), stopped)
+        self._board.end(number, complete=False)
+
+    def reported(self, result: dict[str, Any]) -> None:
+        """A trial told of an epoch, or of its end."""
+        trial = self._trial(result[NUMBER])
+        if ENDED not in result:
+            self._board.report(result)
+            self._mirrors.rows(trial, result[EPOCH])
+        else:
+            self._board.end(trial.number, complete=result[ENDED] == DONE)
+
+    def gone(self, number: int) -> None:
+        """A trial's process is done with it."""
+        self._finisher.put(self._trial(number))
+
+    def _trial(self, number: int) -> Trial:
+        return self._board.trials()[number]
+
+    def _exhausted(self, number: int) -> None:
+        self._watcher.warn(
+            f"the search space holds no more than {number} different trials: sweep.trials = {self._section.trials} "
+            "cannot be reached"
+        )
+
+    def _watch(self, thread: threading.Thread) -> None:
+        interval = 5.0 if self._sweep.store.address.startswith("s3://") else 1.0
+        told = StopFile()
+        while thread.is_alive():
+            thread.join(interval)
+            try:
+                self._holder.write("progress.json", json.dumps({"updated": now()}))  # raises where it is superseded
+                self._show()
+                why = POD if told.is_there() else stop_requested(self._sweep.store)
+            except StorageError as error:
+                self._watcher.warn(str(error))
+                continue
+            if why is not None:
+                raise StoppedError(f"the sweep was stopped: {why}", why)
+
+    def _show(self) -> None:
+        self._watcher.changed(follow_sweep(self._sweep, self._board.read()))
+
+    def _ask_trials(self, why: str) -> None:
+        """Ask the running trials to stop with a checkpoint, each by its attempt."""
+        for state in self._board.states():
+            if state.state != RUNNING:
+                continue
+            run = self._sweep.run_of(self._trial(state.number))
+            with contextlib.suppress(StorageError):
+                request_stop(Attempt(run, run.claims()[-1].number).store, why)
+
+
+def _explained(error: BaseException) -> VisionjobsError:
+    if isinstance(error, VisionjobsError):
+        return error
+    told = VisionjobsError(f"Ray Tune ended under the sweep: {type(error).__name__}: {first_line(error)}")
+    told.__cause__ = error
+    return told
+
+
+class _Events(Callback):  # type: ignore[misc]  # Ray Tune has no types
+    """What Tune tells, in its own thread."""
+
+    def __init__(self, run: TuneRun) -> None:
+        self._run = run
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self._run.reported(result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._run.gone(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._run.gone(trial.config["number"])
+
+
+def _resources(workers: int, cpus: int, gpus: float) -> Any:
+    """What Tune sets aside for a trial: its own process's, or next to nothing where it only drives Ray Train."""
+    if workers > 1:
+        return tune.PlacementGroupFactory([{"memory": 1 << 20}])
+    return tune.PlacementGroupFactory([{"CPU": cpus} | ({"GPU": gpus} if gpus else {})])
