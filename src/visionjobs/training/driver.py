@@ -36,8 +36,8 @@ from visionjobs.training.worker_main import Outcome, Work
 
 
 def pin_inputs(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
-    """The spec of a run, without a sweep section, with what its names mean today: the dataset's version, a local weights
-    file's full path and sha256.
+    """The spec of a run, without a sweep section, with what its names mean today: the dataset's version, a local
+    weights file's full path and sha256.
 
     Of a detection job always the sha256: what is evaluated must be what was checked. cache: of this node.
     Raises UserError where one of them is missing, or is a pickle that the job does not trust.

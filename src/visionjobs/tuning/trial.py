@@ -13,6 +13,7 @@ import gc
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
+        self._name = str(config["work"].run)
         self._attempt = _TrialAttempt(config["work"])
 
     def step(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
             torch.cuda.empty_cache()
 
     def __repr__(self) -> str:
-        return f"Trial({self._attempt.work.run})"
+        return f"Trial({self._name})"  # what Ray's dashboard calls the process: that of its first trial
 
 
 class _TrialAttempt:
@@ -119,7 +121,8 @@ class _TrialAttempt:
         self._thread.start()
 
     def next_report(self) -> dict[str, Any]:
-        """The next epoch's; after the last the end. Raises what may pass: Tune starts the trial once more."""
+        """The next epoch's; after the last the end. Raises what may pass, limits.worker_failures times: Tune starts the
+        trial once more, from its newest checkpoint."""
         while (row := self._rows.get()) is not None:
             if row["epoch"] + 1 > self._reported[EPOCH]:  # else it was trained anew after a restart, to the same value
                 self._reported = {EPOCH: row["epoch"] + 1, VALUE: row.get(self.work.metric)}
@@ -153,6 +156,10 @@ class _TrialAttempt:
             return STOPPED
         if isinstance(error, FinalError | UserError | SupersededError):
             return FAILED
+        if isinstance(error, StoppedError):
+            time.sleep(STOP_SECONDS)  # the pod goes, and this process with it: started anew here it would not begin
+        elif self._held is None or self._held.number > self._spec.limits.worker_failures:
+            return STOPPED
         raise error
 
     def _train(self) -> None:

@@ -111,7 +111,7 @@ class TuneRun:
                     scheduler=self._scheduler(),
                     max_concurrent_trials=self._common.trials.at_once,
                     resources_per_trial=_resources(share.workers, share.cpus, share.gpus),
-                    max_failures=spec.limits.worker_failures,
+                    max_failures=spec.limits.attempts,  # of processes that are killed; for others see trial.py
                     raise_on_failed_trial=False,
                     reuse_actors=True,  # a process takes seconds to start, most of them torch's
                     stop=self._stopping,

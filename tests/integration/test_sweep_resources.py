@@ -1,0 +1,88 @@
+"""What a sweep holds of a Ray: never more than its share, nothing of a trial that was stopped early, nothing at the end."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli_runs import Project
+from sweep_lab import trial_processes
+
+from visionjobs.cluster.local import Connection, connect
+from visionjobs.jobfile import parse_job
+from visionjobs.settings import Settings
+from visionjobs.storage import open_store
+from visionjobs.sweep_progress import COMPLETE, RUNNING, STOPPED, SweepProgress
+from visionjobs.tuning.concurrency import Trials
+from visionjobs.tuning.driver import pin_sweep, run_sweep
+from visionjobs.tuning.place import HERE, SweepPlace
+from visionjobs.tuning.watch import SweepWatcher
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+JOB = """
+task: classification
+model: {name: convnet}
+data: {name: tiny, size: [128, 128]}
+train: {epochs: 60, batch: 16}
+resources: {cpus: 1, gpus: 0}
+wandb: {mode: "off"}
+sweep:
+  metric: val_loss
+  trials: 2
+  at_once: 2
+  space:
+    train.lr: {choice: [0.001, 0.000001]}
+"""
+
+
+def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, monkeypatch) -> None:
+    """Two trials at once on two CPUs; the worse one is stopped while the other trains on."""
+    for name, value in project.env.items():
+        if name.startswith("VISIONJOBS_"):
+            monkeypatch.setenv(name, value)
+    settings, root = Settings.from_env(), open_store(project.storage)
+    spec = pin_sweep(root, parse_job(JOB, "job", "held"), settings.cache)
+    seen: list[tuple[float, int, list[str]]] = []
+    held: list[Connection] = []
+    at_the_end: list[object] = []
+
+    @contextmanager
+    def joined(given: Settings):
+        with connect(given) as connection:
+            held.append(connection)
+            yield connection
+            at_the_end.extend([connection.free(), connection.resources, placement_groups(), living_actors()])
+
+    def changed(progress: SweepProgress) -> None:
+        seen.append((time.monotonic(), held[0].free().cpus, [trial.state for trial in progress.trials]))
+
+    def ignore(*_: object) -> None:
+        """Nobody is told."""
+
+    watcher = SweepWatcher(ignore, changed, ignore, ignore, lambda *_: ignore)
+    run_sweep(settings, root, spec, None, watcher, SweepPlace(joined, HERE.trials, keeps_logs=False))
+
+    total = at_the_end[1].cpus
+    assert at_the_end[0] == at_the_end[1], "all CPUs are free at the end"
+    assert set(at_the_end[2]) <= {"REMOVED"}
+    assert at_the_end[3] == []
+    assert trial_processes(project) == []
+    assert {state for _, _, states in seen for state in states} >= {RUNNING, STOPPED, COMPLETE}
+    alone = [free for _, free, states in seen if sorted(states) == sorted([RUNNING, STOPPED])]
+    assert len(alone) >= 3, "the other trial must train on for a while"
+    assert alone[2:] == [total - 1] * len(alone[2:]), "two seconds later its CPU is free"
+
+
+def placement_groups() -> list[str]:
+    import ray
+
+    return [group["state"] for group in ray.util.placement_group_table().values()]
+
+
+def living_actors() -> list[str]:
+    from ray.util.state import list_actors
+
+    return [actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])]

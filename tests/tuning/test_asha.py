@@ -1,0 +1,164 @@
+"""Early stopping by epochs: which trials, against the algorithm worked by hand; and after a restart as without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from visionjobs.jobfile import parse_job
+from visionjobs.spec import JobSpec
+from visionjobs.sweeps import Stopped
+from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
+
+CONTROLLER: Any = None
+
+
+def job(epochs: int = 9, mode: str = "max", **sweep: Any) -> JobSpec:
+    metric = "val_accuracy" if mode == "max" else "val_loss"
+    more = "".join(f"  {key}: {value}\n" for key, value in sweep.items())
+    return parse_job(
+        f"task: classification\nmodel: {{name: convnet}}\ndata: {{name: tiny}}\ntrain: {{epochs: {epochs}}}\n"
+        f"sweep:\n  metric: {metric}\n  space: {{train.lr: {{uniform: [0.1, 1]}}}}\n{more}",
+        "job", "job",
+    )  # fmt: skip
+
+
+@dataclass
+class Tune:
+    """Asks the scheduler as Tune does, for trials whose values are known beforehand."""
+
+    spec: JobSpec
+    stopped: dict[int, Stopped] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.asha = Asha(self.spec, self.stopped.__setitem__)
+
+    def report(self, number: int, epoch: int, value: float | None) -> bool:
+        """Whether the trial goes on."""
+        return self.asha.on_trial_result(CONTROLLER, CONTROLLER, {NUMBER: number, EPOCH: epoch, VALUE: value}) != "STOP"
+
+    def run(self, number: int, values: list[float], first: int = 0) -> list[tuple[int, float]]:
+        """A trial from epoch `first` on, until it is stopped or over. Returns its curve."""
+        curve = []
+        for epoch, value in enumerate(values, 1):
+            curve.append((epoch, value))
+            if epoch > first and not self.report(number, epoch, value):
+                break
+        return curve
+
+
+def by_hand(curves: list[list[float]], grace: int, reduction: int, sign: int) -> dict[int, int]:
+    """Trial -> the epoch that it is stopped after, one trial after the other: goes on at a rung if its value is not
+    below the (1 - 1/reduction) quantile of what is recorded there before it."""
+    epochs, rungs, stopped = len(curves[0]), {}, {}
+    rung = grace
+    while rung < epochs:
+        rungs[rung] = []
+        rung *= reduction
+    for number, values in enumerate(curves):
+        for rung, recorded in rungs.items():
+            value = sign * values[rung - 1]
+            cutoff = np.percentile(recorded, 100 * (1 - 1 / reduction)) if recorded else None
+            recorded.append(value)
+            if cutoff is not None and value < cutoff:
+                stopped[number] = rung
+                break
+    return stopped
+
+
+curves_strategy = st.integers(2, 8).flatmap(
+    lambda epochs: st.lists(
+        st.lists(st.floats(0, 1).map(lambda x: round(x, 2)), min_size=epochs, max_size=epochs), min_size=2, max_size=12
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(curves_strategy, st.sampled_from([1, 2]), st.sampled_from([2, 3, 4]), st.sampled_from(["max", "min"]))
+def test_one_trial_after_the_other_as_by_hand(curves, grace: int, reduction: int, mode: str) -> None:
+    spec = job(len(curves[0]), mode, grace=grace, reduction=reduction)
+    tune = Tune(spec)
+    for number, values in enumerate(curves):
+        tune.run(number, values)
+    assert {number: stopped.epoch for number, stopped in tune.stopped.items()} == by_hand(
+        curves, grace, reduction, 1 if mode == "max" else -1
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(curves_strategy, st.data())
+def test_a_restart_changes_no_decision(curves, data: st.DataObject) -> None:
+    """Killed while trial k had so many epochs: the next attempt knows the histories only."""
+    spec, epochs = job(len(curves[0])), len(curves[0])
+    whole = Tune(spec)
+    for number, values in enumerate(curves):
+        whole.run(number, values)
+
+    killed = data.draw(st.integers(0, len(curves) - 1))
+    before = Tune(spec)
+    done = {number: before.run(number, curves[number]) for number in range(killed)}
+    reached = data.draw(st.integers(0, whole.stopped[killed].epoch if killed in whole.stopped else epochs))
+    partly = list(enumerate(curves[killed], 1))[:reached]
+
+    after = Tune(spec)
+    for number, curve in done.items():
+        after.asha.remember(number, curve)
+    after.asha.remember(killed, partly[:-1])
+    after.run(killed, curves[killed])  # its history is reported again, then the rest
+    for number in range(killed + 1, len(curves)):
+        after.run(number, curves[number])
+    assert before.stopped | after.stopped == whole.stopped
+
+
+def test_a_decision_tells_what_would_have_been_enough() -> None:
+    tune = Tune(job(9))
+    tune.run(0, [0.5] * 9)
+    tune.run(1, [0.4] * 9)
+    assert tune.stopped == {1: Stopped(1, 0.4, 0.5)}
+    worse = Tune(job(9, "min"))
+    worse.run(0, [0.5] * 9)
+    worse.run(1, [0.6] * 9)
+    assert worse.stopped == {1: Stopped(1, 0.6, 0.5)}
+
+
+def test_no_trial_is_stopped_at_its_last_epoch() -> None:
+    tune = Tune(job(3))  # rungs at 1 and 3
+    tune.run(0, [0.1, 0.5, 0.9])
+    tune.run(1, [0.2, 0.2, 0.1])
+    assert tune.stopped == {}
+
+
+def test_no_trial_is_stopped_before_the_grace_is_over() -> None:
+    tune = Tune(job(9, grace=3))
+    tune.run(0, [0.9] * 9)
+    tune.run(1, [0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9])
+    assert tune.stopped[1].epoch == 3
+
+
+def test_an_epoch_without_a_value_decides_nothing() -> None:
+    tune = Tune(job(9))
+    tune.run(0, [0.9] * 9)
+    assert tune.report(1, 1, None)
+    assert not tune.report(1, 2, 0.1), "the first that has one does"
+
+
+def test_the_last_report_is_no_further_epoch() -> None:
+    tune = Tune(job(9))
+    tune.run(0, [0.9] * 9)
+    ended = {NUMBER: 1, EPOCH: 1, VALUE: 0.1, ENDED: "failed"}
+    assert tune.asha.on_trial_result(CONTROLLER, CONTROLLER, ended) == "CONTINUE"
+    tune.asha.on_trial_complete(CONTROLLER, CONTROLLER, ended)
+    assert tune.stopped == {}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_fewer_epochs_than_rungs(epochs: int) -> None:
+    tune = Tune(job(epochs))
+    tune.run(0, [0.9] * epochs)
+    tune.run(1, [0.1] * epochs)
+    assert set(tune.stopped) == ({1} if epochs == 2 else set())
