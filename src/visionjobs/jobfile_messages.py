@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from visionjobs.errors import nearest
-from visionjobs.spec import PATTERNS, JobSpec, Published
+from visionjobs.spec import PATTERNS, JobSpec
 
 _WORDS = {
     "int_type": "a whole number",
@@ -23,6 +24,9 @@ _WORDS = {
     "too_short": "at least {min_length} items",
     "too_long": "at most {max_length} items",
 }
+
+_FREE_KEYS = {"published": ("accuracy", "miou"), "space": ("train.lr", "train.batch")}
+"""Mappings whose keys are the user's to choose: examples."""
 
 
 def explain(error: ValidationError, source: str, sets: Sequence[str]) -> str:
@@ -46,14 +50,18 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else f"a {type(value).__name__}")
 
 
+def expected_and_found(details: Sequence[ErrorDetails]) -> str:
+    """One value that is wrong; details: one for each form that it may take."""
+    expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
+    return f"expected {expected}; found {_found(details[0]['input'])}.{_hint(details[0])}"
+
+
 def _line(key: str, details: Sequence[ErrorDetails], source: str, set_keys: Sequence[str]) -> str:
     kind = details[0]["type"]
     if kind in ("value_error", "extra_forbidden", "missing"):
         _, message = _key_and_message(details[0])
     else:
-        value = details[0]["input"]
-        expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
-        message = f"expected {expected}; found {_found(value)}.{_hint(details[0])}"
+        message = expected_and_found(details)
     place = f"{source}: {key}"
     brought = [name for name in set_keys if _belongs(name, key)]
     if brought:
@@ -76,22 +84,28 @@ def _key_and_message(detail: ErrorDetails) -> tuple[str, str]:
     if kind == "extra_forbidden":
         valid = _keys_of(loc[:-1])
         where = f"in {'.'.join(loc[:-1])}" if len(loc) > 1 else "at the top"
-        return ".".join(loc), (
-            f"there is no such key {where}; expected one of {', '.join(valid)}.{nearest(loc[-1], valid)}"
-        )
-    return ".".join(_without_branches(detail["loc"])), "this key is needed, and missing."
+        hint = _dots(loc) or nearest(loc[-1], valid)
+        return ".".join(loc), f"there is no such key {where}; expected one of {', '.join(valid)}.{hint}"
+    told = detail["msg"].removeprefix("Value error, ") if kind == "value_error" else "this key is needed, and missing."
+    return ".".join(_without_branches(detail["loc"])), told
+
+
+def _dots(loc: Sequence[str]) -> str:
+    """' The keys of sweep.space have dots: train.lr:' where sweep.space was written as sections with keys, else ''."""
+    section = _section_in(JobSpec, loc[2]) if loc[:2] == ["sweep", "space"] else None
+    known = section is not None and loc[3] in getattr(section, "model_fields", {})
+    return f" The keys of sweep.space have dots: {loc[2]}.{loc[3]}:" if known else ""
 
 
 def _without_branches(loc: Sequence[str | int]) -> list[str]:
-    """`loc` without the form that pydantic tried last, such as "literal['auto']": a user knows no such key."""
-    if loc[:1] == ("published",):  # its keys are free, and no value has several forms
-        return [str(part) for part in loc]
-    section: type[BaseModel] | None = JobSpec
+    """`loc` up to the form that pydantic tried last, such as "literal['auto']": a user knows no such key."""
+    section: Any = JobSpec
     kept = []
     for part in loc:
-        if section or isinstance(part, int):
-            kept.append(str(part))
-        section = _section_in(section, str(part)) if section else None
+        if section is None and not isinstance(part, int):
+            break
+        kept.append(str(part))
+        section = _section_in(section, str(part))
     return kept
 
 
@@ -103,7 +117,9 @@ def _expected(detail: ErrorDetails) -> str:
         return PATTERNS[context["pattern"]]
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return f"a number {detail['msg'].removeprefix('Input should be ')}"
-    return _WORDS[kind].format(**context) if kind in _WORDS else detail["msg"].removeprefix("Input should be ")
+    if kind in _WORDS:
+        return _WORDS[kind].format(**context).replace(" 1 items", " 1 item")
+    return detail["msg"].removeprefix("Input should be ")
 
 
 def _hint(detail: ErrorDetails) -> str:
@@ -116,18 +132,25 @@ def _hint(detail: ErrorDetails) -> str:
 
 
 def _keys_of(loc: Sequence[str]) -> list[str]:
-    """The valid keys of the section at `loc`."""
-    section: type[BaseModel] = JobSpec
+    """The valid keys of the section at `loc`; examples where any are."""
+    section: Any = JobSpec
     for part in loc:
-        section = _section_in(section, part) or Published  # the one section that is not a field: a value of a mapping
-    return sorted(section.model_fields)
+        section = _section_in(section, part)
+    return list(_FREE_KEYS[loc[-1]]) if get_origin(section) is dict else sorted(section.model_fields)
 
 
-def _section_in(section: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The section that `key` holds; None: it holds a value, or does not exist."""
-    field = section.model_fields.get(key)
+def _section_in(section: Any, key: str) -> Any:
+    """The section, or mapping of sections, that `key` holds; None: it holds a value, or does not exist."""
+    if get_origin(section) is dict:
+        return get_args(section)[1]
+    field = section.model_fields.get(key) if section else None
     kind = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((each for each in kinds if _is_section(each)), None)
+
+
+def _is_section(kind: Any) -> bool:
+    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _found(value: Any) -> str:

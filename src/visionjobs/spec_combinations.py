@@ -23,6 +23,8 @@ def impossible(spec: JobSpec) -> Problems:
         found.append(("train.freeze", f'"{train.freeze}" would keep random weights for ever: give model.weights too'))
     if spec.model.weights == "random" and spec.model.sha256:
         found.append(("model.sha256", "there is no file to check while model.weights is random"))
+    if spec.name == "sweep" or spec.name.startswith("sweep_"):
+        found.append(("name", f'"{spec.name}": the ids of sweeps begin so; expected a name that does not begin so'))
     if resources.workers % resources.workers_per_pod:
         found.append(
             (

@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from visionjobs.errors import nearest
 from visionjobs.spec_section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from visionjobs.spec import JobSpec
 
 METRICS = {
@@ -37,7 +39,7 @@ KINDS = ("choice", "uniform", "loguniform", "int")
 Scalar = bool | int | float | str
 Choices = Annotated[list[Scalar | list[int]], Field(min_length=1, max_length=100)]
 Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
-WholeBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
+WholeBounds = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=2, max_length=2)]
 
 
 class Domain(Section):
@@ -111,7 +113,7 @@ class Sweep(Section):
     at_once: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="trials at the same time; auto: what the machine holds, on a cluster at most 4"
     )
-    gpus: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         "auto", description="of each worker of a trial, instead of resources.gpus; 0.5: two trials share a GPU"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="of the search; each trial has train.seed")
@@ -157,7 +159,34 @@ def _space_problems(spec: JobSpec, key: str, domain: Domain) -> list[str]:
     if key not in keys:
         searchable = [name for name in keys if name not in FIXED and not name.startswith(FIXED_SECTIONS)]
         return [f"the job has no such key; expected one of {', '.join(searchable)}.{nearest(key, searchable)}"]
-    return [] if domain.kind == "choice" else _range_problems(keys[key], domain)
+    if domain.kind != "choice" and (problems := _range_problems(keys[key], domain)):
+        return problems
+    return [why for value in domain.corners() if (why := _never_fits(spec, key, value)) is not None]
+
+
+def _never_fits(spec: JobSpec, key: str, value: Any) -> str | None:
+    """What is wrong with `value` for this key, whatever the others are (train.lr cannot be -1); None where it fits."""
+    from visionjobs.jobfile_messages import expected_and_found
+    from visionjobs.spec import JobSpec
+
+    try:
+        JobSpec.model_validate(with_parameters(spec, {key: value}))
+    except ValidationError as error:
+        own = [detail for detail in error.errors() if detail["loc"]]  # what cannot stand together has no place
+        return expected_and_found(own) if own else None
+    return None
+
+
+def with_parameters(spec: JobSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The job as plain values, without its sweep section and with other values of some keys."""
+    tree: dict[str, Any] = spec.model_dump(mode="json", exclude={"sweep"})
+    for key, value in parameters.items():
+        *sections, last = key.split(".")
+        node = tree
+        for name in sections:
+            node = node[name]
+        node[last] = value
+    return tree
 
 
 def _range_problems(own: Any, domain: Domain) -> list[str]:

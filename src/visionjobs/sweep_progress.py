@@ -135,3 +135,18 @@ def _state(progress: RunProgress) -> str:
     if progress.state == "not started":
         return WAITING
     return {TRAINED: ENDING}.get(progress.state, progress.state)
+
+
+def sweep_eta(progress: SweepProgress) -> float | None:
+    """Seconds until all trials have ended: the epochs that are left, at the mean pace of those done, at_once at a time;
+    as if no further one were stopped early. None before the first epoch, and where nothing runs or is left."""
+    done = sum(trial.epochs_done for trial in progress.trials)
+    epochs = max((trial.epochs for trial in progress.trials), default=0)
+    left = sum(
+        trial.epochs - trial.epochs_done for trial in progress.trials if not trial.ended and trial.state != ENDING
+    )
+    left += epochs * (progress.wanted - len(progress.trials))
+    seconds = sum(trial.seconds for trial in progress.trials)
+    if progress.state != RUNNING or not done or not seconds or left <= 0:
+        return None
+    return seconds / done * left / (progress.at_once or 1)

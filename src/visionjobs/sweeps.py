@@ -24,9 +24,10 @@ from typing import Any
 
 from visionjobs.errors import MissingObjectError, ObjectExistsError, UserError, nearest
 from visionjobs.jobfile import dump_spec
-from visionjobs.runs import Run, create_run, new_run_id, now, request_stop, run_folder
+from visionjobs.runs import TRIAL_ID, Run, create_run, new_run_id, now, request_stop, run_folder
 from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import Sweep as SweepSection
+from visionjobs.spec_sweep import with_parameters
 from visionjobs.storage import Store
 
 SWEEP_ID = re.compile(r"^sweep-[a-z0-9-]{1,41}$")
@@ -156,6 +157,16 @@ def sweep_at(root: Store, sweep_id: str) -> Sweep:
     return Sweep(Run(sweep_id, root.at("sweeps", sweep_id)), root)
 
 
+def names_sweep(name: str) -> bool:
+    """Whether this is the id of a sweep, rather than of a run or a trial."""
+    return SWEEP_ID.match(name) is not None and TRIAL_ID.match(name) is None
+
+
+def folder_of(root: Store, name: str) -> Run:
+    """The folder of the run, trial or sweep of this id, whether it is there or not."""
+    return sweep_at(root, name).folder if names_sweep(name) else Run(name, run_folder(root, name))
+
+
 def is_sweep(root: Store, name: str) -> bool:
     """Whether there is a sweep of this id."""
     return SWEEP_ID.match(name) is not None and root.exists(f"sweeps/{name}/spec.yaml")
@@ -180,15 +191,8 @@ def trial_spec(spec: JobSpec, parameters: Mapping[str, Any]) -> JobSpec:
     stand together."""
     from visionjobs.jobfile import build_spec
 
-    tree: dict[str, Any] = spec.model_dump(mode="json", exclude={"sweep"})
-    for key, value in parameters.items():
-        *sections, last = key.split(".")
-        node = tree
-        for name in sections:
-            node = node[name]
-        node[last] = value
     told = ", ".join(f"{key} = {value}" for key, value in parameters.items())
-    return build_spec(tree, f"{spec.name} with {told}")
+    return build_spec(with_parameters(spec, parameters), f"{spec.name} with {told}")
 
 
 def own_parameters(spec: JobSpec, keys: Sequence[str]) -> dict[str, Any]:

@@ -30,11 +30,14 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: the value and, in small type below, what explains it (across the row, if it is the first)."""
+    """A table's cell: the value and, in small type below, what explains it (across the row, if it is the first).
+
+    link: where the text leads, "" for nowhere."""
 
     text: str
     details: tuple[str, ...] = ()
     tone: Tone = ""
+    link: str = ""
 
     @property
     def is_missing(self) -> bool:

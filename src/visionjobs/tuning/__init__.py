@@ -1,6 +1,8 @@
 """Sweeps by Ray Tune.
 
 search.py       which parameters the next trial has: a pure function of the sweep's seed and its earlier trials
+draw.py         values from a search space, at random or all of them
+tpe.py          Optuna's estimator, asked for a trial
 asha.py         which trials are stopped early, by epochs
 concurrency.py  how many trials at once, and what each of them gets
 trial.py        a trial in a process of Ray's: an attempt of an ordinary run

@@ -7,10 +7,12 @@ with what the sweep's folder tells.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from visionjobs.cluster.sizes import Trials
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import FinalError, UserError, VisionjobsError
@@ -28,7 +30,6 @@ from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.stop import refuse_told
 from visionjobs.tuning.board import Board
-from visionjobs.tuning.concurrency import Trials
 from visionjobs.tuning.ending import finish_sweep
 from visionjobs.tuning.finisher import Finisher
 from visionjobs.tuning.mirrors import Mirrors
@@ -44,16 +45,18 @@ def pin_sweep(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
 
     Raises UserError too where one of the weights to choose from is missing, or the search space gives no trial.
     """
-    section = section_of(spec)
-    pinned = pin_inputs(root, spec, cache)
-    for key, domain in section.space.items():
+    pinned = pin_inputs(root, spec, cache).model_copy(update={"sweep": section_of(spec)})
+    for other in other_models(pinned):
+        pin_inputs(root, other, cache)
+    return pinned
+
+
+def other_models(spec: JobSpec) -> Iterator[JobSpec]:
+    """The job with each of the models and weights to choose from."""
+    for key, domain in section_of(spec).space.items():
         for value in domain.choice or () if key.startswith("model.") else ():
-            try:
-                other = trial_spec(pinned, {key: value})
-            except UserError:  # not without other parameters: check_space tells
-                continue
-            pin_inputs(root, other, cache)
-    return pinned.model_copy(update={"sweep": section})
+            with suppress(UserError):  # not without other parameters: check_space tells
+                yield trial_spec(spec, {key: value})
 
 
 def run_sweep(
@@ -110,7 +113,7 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
     """Results, report, record. Raises FinalError where there is no complete trial, VisionjobsError where some may be
     continued."""
     with end_recorded(holder, Off()):
-        progress = finish_sweep(sweep, holder, watcher.warn, watcher.stage)
+        progress = finish_sweep(sweep, holder, watcher.stage)
         watcher.changed(progress)
         left = [trial for trial in progress.trials if not trial.ended]
         if left:

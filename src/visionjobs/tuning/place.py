@@ -11,14 +11,14 @@ import psutil
 
 from visionjobs.cluster.inside import connect_inside
 from visionjobs.cluster.local import Connection, connect
-from visionjobs.cluster.sizes import sweep_share
+from visionjobs.cluster.sizes import Trials, sweep_share
 from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.training.place import POD_SECONDS, Say
 from visionjobs.training.ray_workers import FREE_SECONDS
 from visionjobs.training.stop import refuse_told
-from visionjobs.tuning.concurrency import Trials, resolve_trials
+from visionjobs.tuning.concurrency import resolve_trials
 
 
 @dataclass(frozen=True)

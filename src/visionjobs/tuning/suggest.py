@@ -9,12 +9,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from visionjobs.cluster.sizes import Trials
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.sweeps import Sweep, Trial, section_of, trial_spec
 from visionjobs.training.driver import pin_inputs
 from visionjobs.tuning.board import Board
-from visionjobs.tuning.concurrency import Trials
 from visionjobs.tuning.search import propose
 from visionjobs.tuning.trial import TrialWork
 

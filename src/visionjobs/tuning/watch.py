@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from visionjobs.cluster.local import Connection
+from visionjobs.cluster.sizes import Trials
 from visionjobs.runs import Attempt
 from visionjobs.storage import OnBytes
 from visionjobs.sweep_progress import SweepProgress
 from visionjobs.sweeps import Sweep
-from visionjobs.tuning.concurrency import Trials
 
 
 @dataclass(frozen=True)
