@@ -24,7 +24,7 @@ from typing import Any
 
 from visionjobs.errors import MissingObjectError, ObjectExistsError, UserError, nearest
 from visionjobs.jobfile import dump_spec
-from visionjobs.runs import TRIAL_ID, Run, create_run, new_run_id, now, request_stop, run_folder
+from visionjobs.runs import TRIAL_ID, Attempt, Run, create_run, new_run_id, now, request_stop, run_folder
 from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import Sweep as SweepSection
 from visionjobs.spec_sweep import with_parameters
@@ -117,6 +117,16 @@ class Sweep:
         entry = {"epoch": stopped.epoch, "value": stopped.value, "cutoff": stopped.cutoff, "decided": now()}
         self.store.write(f"trials/{trial.number:04}.stopped.json", json.dumps(entry, indent=1))
         request_stop(self.run_of(trial).store, f"{STOPPED_EARLY} after epoch {stopped.epoch}")
+
+    def fail(self, trial: Trial, message: str, info: Mapping[str, Any]) -> None:
+        """Record that the trial failed for good, also where it could not even begin: info is of the claim then."""
+        run, spec = self.run_of(trial), self.spec()
+        if run.record().get("state") == "failed":
+            return
+        claims = run.claims()
+        holder = Attempt(run, claims[-1].number) if claims else run.claim("attempt", info)
+        about = {"schema": 1, "run": run.id, "job": spec.name, "task": spec.task, "epochs": spec.train.epochs}
+        holder.update_record(state="failed", message=message, **({} if claims else about | {"created": now()}))
 
     def stopped(self, trial: Trial) -> Stopped | None:
         """The scheduler's decision to end the trial, None where there is none."""

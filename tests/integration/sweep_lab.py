@@ -24,6 +24,7 @@ sweep:
   metric: val_loss
   trials: 8
   at_once: 1
+  seed: 5
   space:
     train.lr: {loguniform: [1e-5, 1e-1]}
     train.batch: {choice: [8, 16]}

@@ -1,7 +1,8 @@
-"""Sweeps under a real Ray Tune: to the end, killed in the middle and continued, interrupted, and with failing trials."""
+"""Sweeps under a real Ray Tune: to the end, killed and continued, interrupted, and with failing trials."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -96,8 +97,6 @@ def test_a_trial_is_an_ordinary_run(searched: Project, whole: Ended) -> None:
     run = open_store(alone.stdout.splitlines()[-1])
     trial = open_store(best.address)
     own, its = (open_store(store.address).read("metrics.json") for store in (run, trial))
-    import json
-
     assert json.loads(own)["metrics"] == json.loads(its)["metrics"]
     assert searched.call("report", best.run).returncode == 0
     assert searched.call("compare", best.run, alone.stdout.splitlines()[-1].rpartition("/")[2]).returncode == 0
@@ -178,9 +177,22 @@ def test_asked_to_stop_it_stops(searched: Project) -> None:
 
 
 def test_failing_trials_are_recorded_and_the_sweep_goes_on(searched: Project) -> None:
-    """A learning rate of 10 without normalisation: the loss is soon not finite."""
-    options = ("--set", "sweep.space={train.lr: {choice: [0.001, 10]}, train.optimizer: {choice: [adam]}}")
-    ended = sweep(searched, "search", *options, "--samples", "2", "--set", "sweep.scheduler=none")
-    assert [trial.state for trial in ended.progress.trials] == [COMPLETE, FAILED]
-    assert "is not finite" in ended.progress.trials[1].reason
-    assert "1 of 2 trials failed" in ended.progress.message
+    """A batch that is larger than the dataset."""
+    options = ("--set", "sweep.space={train.batch: {choice: [8, 64, 16]}}", "--set", "train.epochs=2")
+    ended = sweep(searched, "search", *options, "--samples", "3", "--set", "sweep.scheduler=none")
+    states = {trial.parameters["train.batch"]: trial.state for trial in ended.progress.trials}
+    assert states == {8: COMPLETE, 16: COMPLETE, 64: FAILED}
+    (failed,) = (trial for trial in ended.progress.trials if trial.state == FAILED)
+    assert "train.batch: 64 is more than the 48 training samples" in failed.reason
+    assert failed.value is None
+    assert "1 of 3 trials failed" in ended.progress.message
+    assert results(searched, ended.id)["trials"][failed.number]["reason"] == failed.reason
+
+
+def test_a_sweep_without_a_complete_trial_fails(searched: Project) -> None:
+    done = searched.call(
+        "sweep", "search", "--set", "train.batch=64", "--set", "sweep.space={train.lr: {choice: [0.1]}}"
+    )
+    assert done.returncode == 3
+    assert "no trial is complete" in done.stderr
+    assert "train.batch: 64 is more than the 48 training samples" in " ".join(done.stderr.split())

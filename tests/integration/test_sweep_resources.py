@@ -1,10 +1,9 @@
-"""What a sweep holds of a Ray: never more than its share, nothing of a trial that was stopped early, nothing at the end."""
+"""What a sweep holds of a Ray: nothing for a trial that was stopped early, and nothing at the end."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from cli_runs import Project
@@ -15,7 +14,6 @@ from visionjobs.jobfile import parse_job
 from visionjobs.settings import Settings
 from visionjobs.storage import open_store
 from visionjobs.sweep_progress import COMPLETE, RUNNING, STOPPED, SweepProgress
-from visionjobs.tuning.concurrency import Trials
 from visionjobs.tuning.driver import pin_sweep, run_sweep
 from visionjobs.tuning.place import HERE, SweepPlace
 from visionjobs.tuning.watch import SweepWatcher

@@ -109,7 +109,8 @@ def test_gpus_that_are_too_few_for_the_workers_are_told() -> None:
     [
         (
             {"sweep_gpus": 0.5}, 8, 0, 64,
-            "sweep.gpus: one trial needs 1 GPU(s), 0.5 for each of its 1 worker(s), and Ray sees 0; set sweep.gpus to auto",
+            "sweep.gpus: one trial needs 1 GPU(s), 0.5 for each of its 1 worker(s), and Ray sees 0; "
+            "set sweep.gpus to auto",
         ),
         (
             {"gpus": 1, "workers": 3}, 8, 2, 64,

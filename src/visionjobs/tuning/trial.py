@@ -21,7 +21,7 @@ from typing import Any
 
 from ray import tune
 
-from visionjobs.cluster.local import Connection, resources
+from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError
 from visionjobs.jobfile import build_spec
@@ -200,4 +200,4 @@ class _TrialAttempt:
 @contextmanager
 def _connected(_: Settings) -> Iterator[Connection]:
     """This process is one of Ray's."""
-    yield Connection(False, "", resources())
+    yield Connection(False, "", Resources(0, 0))

@@ -25,7 +25,7 @@ from visionjobs.tuning.board import Board
 from visionjobs.tuning.finisher import Finisher
 from visionjobs.tuning.mirrors import Mirrors
 from visionjobs.tuning.suggest import Suggest, Trialling
-from visionjobs.tuning.trial import DONE, TrialActor
+from visionjobs.tuning.trial import DONE, FAILED, TrialActor
 from visionjobs.tuning.watch import SweepWatcher
 
 TUNE_ENVIRONMENT = {
@@ -143,8 +143,11 @@ class TuneRun:
         if ENDED not in result:
             self._board.report(result)
             self._mirrors.rows(trial, result[EPOCH])
-        else:
-            self._board.end(trial.number, complete=result[ENDED] == DONE)
+            return
+        if result[ENDED] == FAILED:
+            claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
+            self._sweep.fail(trial, result["message"], claim.info)
+        self._board.end(trial.number, complete=result[ENDED] == DONE)
 
     def gone(self, number: int) -> None:
         """A trial's process is done with it."""
