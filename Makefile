@@ -105,11 +105,12 @@ doctor: $(INSTALLED)  ## check machine, storage, cluster  [JOB=deeplab SAMPLE=1]
 	@$(BIN)/visionjobs doctor $(if $(JOB),'$(JOB)') $(if $(SAMPLE),--sample) \
 	  $(if $(BACKEND),--backend '$(BACKEND)') $(foreach item,$(SET),--set '$(item)')
 
-submit: need-WORK $(INSTALLED)  ## train: JOB=deeplab [SAMPLE=1 RUN=], or EVALUATE=, IMPORT=
+submit: need-WORK $(INSTALLED)  ## JOB=deeplab [SAMPLE=1 RUN= SWEEP=1], EVALUATE=, IMPORT=
 	@$(BIN)/visionjobs submit $(if $(IMPORT),'$(SOURCE)',$(if $(JOB),'$(JOB)')) $(if $(RUN),--run '$(RUN)') \
 	  $(if $(IMPORT),--import '$(IMPORT)' $(if $(NAME),--name '$(NAME)')) \
 	  $(if $(EVALUATE),--evaluate '$(EVALUATE)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')) \
-	  $(if $(SAMPLE),--sample) $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') \
+	  $(if $(SAMPLE),--sample) $(if $(SWEEP),--sweep) $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') \
 	  $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
 status: $(INSTALLED)  ## where runs are, and what they wait for  [RUN=id WATCH=1]
@@ -123,7 +124,7 @@ cancel: need-RUN $(INSTALLED)  ## end a job, with a checkpoint: RUN=id  [NOW=1 G
 	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
 
 render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [BACKEND=job NO_CODE=1]
-	@$(BIN)/visionjobs render '$(JOB)' $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
+	@$(BIN)/visionjobs render '$(JOB)' $(if $(SWEEP),--sweep) $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
 	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
 manifests: $(INSTALLED)  ## every job's, for kubectl or GitOps  [OUT= SUFFIX=2]

@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from visionjobs.cluster.pod_security import pod_templates
-from visionjobs.cluster.submission import Submission, evaluate_submission, import_submission, run_submission
+from visionjobs.cluster.submission import (
+    Submission,
+    evaluate_submission,
+    import_submission,
+    run_submission,
+    sweep_submission,
+)
 from visionjobs.jobfile import load_job
 from visionjobs.settings import ClusterSettings, Settings
+from visionjobs.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 SKELETONS = ROOT / "k8s" / "job"
@@ -36,6 +43,25 @@ def run_of(job: str, *sets: str, **changes: Any) -> Submission:
     spec = load_job(ROOT / "jobs" / f"{job}.yaml", sets)
     name = f"{job.replace('_', '-')}-20260101-120000-abcd"
     return replace(run_submission(spec, name, STORAGE, code=CODE), **changes)
+
+
+SECTION = (
+    "sweep={metric: %s, trials: 12, space: {train.lr: {loguniform: [1e-4, 1e-2]}}, search: random, scheduler: asha, "
+    "grace: 1, reduction: 3, at_once: auto, gpus: auto, seed: 0}"
+)
+METRIC_OF = {"classification": "val_accuracy", "segmentation": "val_miou", "detection": "val_map"}
+
+
+def searched(job: str, *sets: str) -> JobSpec:
+    """One of the project's jobs with a sweep section of the tests' own."""
+    task = load_job(ROOT / "jobs" / f"{job}.yaml").task
+    return load_job(ROOT / "jobs" / f"{job}.yaml", [SECTION % METRIC_OF[task], *sets])
+
+
+def sweep_of(job: str, *sets: str, **changes: Any) -> Submission:
+    """A sweep of it; changes: of the Submission itself."""
+    name = f"sweep-{job.replace('_', '-')}-20260101-120000-abcd"
+    return replace(sweep_submission(searched(job, *sets), name, STORAGE, code=CODE), **changes)
 
 
 def evaluation() -> Submission:

@@ -14,7 +14,6 @@ from visionjobs.cluster.checks_quota import check_quota
 from visionjobs.cluster.demand import GPU, PodDemand, pod_demands, quantity
 from visionjobs.cluster.preflight import account
 from visionjobs.cluster.render import render
-from visionjobs.cluster.sizes import ray_layout
 
 
 @pytest.mark.parametrize(
@@ -29,8 +28,8 @@ def test_quantities(text: Any, value: Any) -> None:
 def test_demands_are_those_of_the_rendered_pods() -> None:
     sets = ("resources.workers=4", "resources.gpus=1", "resources.cpus=3", "resources.memory=8Gi")
     submission = run_of("deeplab", *sets)
-    assert submission.resources is not None
-    worker = ray_layout(submission.resources).worker
+    assert submission.layout is not None
+    worker = submission.layout.worker
     assert worker is not None
     objects = render(submission, CLUSTER, "rayjob")
     by_role = {demand.role: demand for demand in pod_demands(objects)}

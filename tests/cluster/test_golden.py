@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rendering import CLUSTER, JOBS, dataset_import, evaluation, run_of
+from rendering import CLUSTER, JOBS, dataset_import, evaluation, run_of, sweep_of
 
 from visionjobs.cluster.manifest_yaml import manifest_yaml
 from visionjobs.cluster.render import render
@@ -51,6 +51,11 @@ CASES = {f"{job}-{backend}": (run_of(job), CLUSTER, backend) for job in JOBS for
         ),
         "job",
     ),
+    "sweep-convnet-rayjob": (sweep_of("convnet"), CLUSTER, "rayjob"),
+    "sweep-convnet-shared-gpus-job": (
+        sweep_of("convnet", "sweep.gpus=0.5", "sweep.at_once=3", "limits.hours=2"), CLUSTER, "job",
+    ),
+    "sweep-deeplab-2-workers-rayjob": (sweep_of("deeplab", "resources.workers=2"), CLUSTER, "rayjob"),
     "evaluate": (evaluation(), CLUSTER, "rayjob"),
     "import": (dataset_import(), CLUSTER, "job"),
 }  # fmt: skip

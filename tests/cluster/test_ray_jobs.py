@@ -250,3 +250,11 @@ def test_cancel_tells_how_to_continue_where_it_was(
     ended = command("cancel", "one")
     assert (ended.status, stopped) == (0, ["one-1"])
     assert f"Continue with: visionjobs submit tiny --run one --backend ray --address {ray.address}" in ended.err
+
+
+def test_a_sweep_is_told_as_one(ray: RayStub) -> None:
+    ray.job("sweep-tiny-1-1", "RUNNING", run="sweep-tiny-1")
+    ray.jobs["sweep-tiny-1-1"]["metadata"]["kind"] = "sweep"
+    state = ray_state(ray.address, "sweep-tiny-1-1")
+    assert state is not None
+    assert (state.name, state.kind) == ("sweep-tiny-1", "sweep")

@@ -13,10 +13,17 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from rendering import METRIC_OF
 from schemas import server_problems
 
 from visionjobs.cluster.render import render
-from visionjobs.cluster.submission import Submission, evaluate_submission, import_submission, run_submission
+from visionjobs.cluster.submission import (
+    Submission,
+    evaluate_submission,
+    import_submission,
+    run_submission,
+    sweep_submission,
+)
 from visionjobs.cluster.validate import problems
 from visionjobs.errors import UserError
 from visionjobs.settings import ClusterSettings, Settings
@@ -79,6 +86,13 @@ def specs(draw: st.DrawFn) -> JobSpec:
             "hours": draw(st.one_of(st.none(), st.floats(min_value=1e-9, max_value=1e12))),
         },
         "published": {"accuracy": {"value": 0.5, "source": draw(texts)}},
+        "sweep": {
+            "metric": METRIC_OF[task],
+            "trials": draw(st.integers(1, 10_000)),
+            "space": {"train.seed": {"int": [0, 9]}},
+            "at_once": draw(st.one_of(st.just("auto"), st.integers(1, 1024))),
+            "gpus": draw(st.sampled_from(["auto", 1, *([0.5, 0.3, 0.01] if workers == 1 else [])])),
+        },
     }
     return JobSpec.model_validate(tree)
 
@@ -94,20 +108,22 @@ def storages(draw: st.DrawFn) -> Settings:
 
 @st.composite
 def submissions(draw: st.DrawFn) -> Submission:
-    """A run, an evaluation or an import."""
+    """A run, a sweep, an evaluation or an import."""
     spec, storage = draw(specs()), draw(storages())
     code = draw(st.sampled_from([None, SHA256]))
     name = f"{spec.name[:25].replace('_', '-').rstrip('-')}-20261128-032300-{draw(words('0123456789abcdef', 4, 4))}"
     arguments = draw(st.lists(texts, max_size=3))
-    match draw(st.sampled_from(["run", "run", "evaluate", "import"])):
+    kind = draw(st.sampled_from(["run", "run", "sweep", "sweep", "evaluate", "import"]))
+    match kind:
         case "evaluate":
             return evaluate_submission(spec, name, [name, *arguments], storage, code=code)
         case "import":
             dataset = draw(dataset_names)
             return import_submission(name, dataset, [dataset, "s3://bucket/raw", *arguments], storage, code=code)
-    return run_submission(
+    is_sweep = kind == "sweep"
+    return (sweep_submission if is_sweep else run_submission)(
         spec,
-        name,
+        f"sweep-{name[-41:].lstrip('-')}" if is_sweep else name,
         storage,
         sets=draw(st.sampled_from([(), ("train.epochs=3", "limits.attempts=$(HOME) 'x'")])),
         code=code,
@@ -184,7 +200,7 @@ def test_whatever_is_rendered_is_accepted(overlays: dict[str, Path | None]):
         again = render(replace(case.submission), replace(case.settings), case.backend)
         assert json.dumps(again, sort_keys=False) == text  # the order of keys too
         kinds = [obj["kind"] for obj in objects]
-        wants_ray = case.backend == "rayjob" and case.submission.kind == "run"
+        wants_ray = case.backend == "rayjob" and case.submission.kind in ("run", "sweep")
         assert kinds == (["NetworkPolicy", "RayJob"] if wants_ray else ["Job"])
 
     assert SENTINEL in os.environ["WANDB_API_KEY"]

@@ -190,9 +190,12 @@ def test_failing_trials_are_recorded_and_the_sweep_goes_on(searched: Project) ->
 
 
 def test_a_sweep_without_a_complete_trial_fails(searched: Project) -> None:
-    done = searched.call(
-        "sweep", "search", "--set", "train.batch=64", "--set", "sweep.space={train.lr: {choice: [0.1]}}"
-    )
-    assert done.returncode == 3
-    assert "no trial is complete" in done.stderr
-    assert "train.batch: 64 is more than the 48 training samples" in " ".join(done.stderr.split())
+    """Its only trial is killed, and may not be tried again."""
+    sweep_id, driver = started(searched, "--samples", "1", "--set", "limits.attempts=1")
+    wait_until(lambda: rows_of(searched, sweep_id, 0) >= 1, "epoch 1 of trial 0", driver=driver)
+    kill_9(trial_processes(searched))
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 3, told
+    assert "no trial is complete" in told
+    assert "has used its 1 attempts (limits.attempts)" in " ".join(told.split())
+    assert progress_of(searched, sweep_id).trials[0].state == FAILED

@@ -54,10 +54,12 @@ class Tune:
 
 def by_hand(curves: list[list[float]], grace: int, reduction: int, sign: int) -> dict[int, int]:
     """Trial -> the epoch that it is stopped after, one trial after the other: goes on at a rung if its value is not
-    below the (1 - 1/reduction) quantile of what is recorded there before it."""
-    epochs, rungs, stopped = len(curves[0]), {}, {}
-    rung = grace
-    while rung < epochs:
+    below the (1 - 1/reduction) quantile of what is recorded there before it. Rungs: at grace, and at each further one
+    that leaves room for the next."""
+    epochs, stopped = len(curves[0]), {}
+    rungs: dict[int, list[float]] = {grace: []} if grace < epochs else {}
+    rung = grace * reduction
+    while rung * reduction <= epochs:
         rungs[rung] = []
         rung *= reduction
     for number, values in enumerate(curves):
@@ -131,6 +133,17 @@ def test_no_trial_is_stopped_at_its_last_epoch() -> None:
     tune.run(0, [0.1, 0.5, 0.9])
     tune.run(1, [0.2, 0.2, 0.1])
     assert tune.stopped == {}
+
+
+@pytest.mark.parametrize(("epochs", "reduction", "rungs"), [
+    (10, 3, [1, 3]), (9, 3, [1, 3]), (8, 3, [1]), (243, 3, [1, 3, 9, 27, 81]), (1000, 10, [1, 10, 100]),
+    (50, 4, [1, 4]),
+])  # fmt: skip
+def test_no_rung_shortly_before_the_end(epochs: int, reduction: int, rungs: list[int]) -> None:
+    tune = Tune(job(epochs, reduction=reduction))
+    tune.run(0, [0.9] * epochs)
+    ((found),) = ([int(milestone) for milestone, _ in bracket._rungs] for bracket in tune.asha._brackets)
+    assert sorted(found) == rungs
 
 
 def test_no_trial_is_stopped_before_the_grace_is_over() -> None:

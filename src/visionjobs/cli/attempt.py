@@ -18,11 +18,11 @@ from visionjobs.cli.run import continued_spec
 from visionjobs.cli.run_view import RunView
 from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError, VisionjobsError
 from visionjobs.jobfile import parse_job
-from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, run_folder, stop_requested
+from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, stop_requested
 from visionjobs.settings import BACKENDS, Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
-from visionjobs.sweeps import SWEEP_ID, sweep_at
+from visionjobs.sweeps import folder_of, names_sweep, sweep_at
 
 if TYPE_CHECKING:
     pass
@@ -68,8 +68,7 @@ def attempt(
         if not RUN_ID.match(run_id):
             raise UserError(f"{run_id}: expected the id of a run, at most 47 lower-case letters, digits and '-'")
         root = open_store(settings.storage, settings.endpoint)
-        is_sweep = SWEEP_ID.match(run_id) is not None
-        folder = sweep_at(root, run_id).folder if is_sweep else Run(run_id, run_folder(root, run_id))
+        folder = folder_of(root, run_id)
         _patiently(lambda: _refuse_stopped(folder))
         held = Held()
 
@@ -77,7 +76,7 @@ def attempt(
             held.attempt = claimed
             driver_log.belongs_to(claimed)
 
-        work = _search if is_sweep else _train
+        work = _search if names_sweep(run_id) else _train
         try:
             _check_backend(backend)
             work(settings, root, folder, sets or [], backend, started)

@@ -12,6 +12,7 @@ from visionjobs.cli.console import err, print_warning
 from visionjobs.errors import VisionjobsError
 from visionjobs.runs import Run, read_progress, request_stop
 from visionjobs.settings import ClusterSettings
+from visionjobs.sweeps import names_sweep
 
 if TYPE_CHECKING:
     from visionjobs.cluster.client import Cluster
@@ -22,7 +23,7 @@ PLAIN_SECONDS = 15.0
 
 
 def cancel(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="id of a run, or name of an evaluation or import")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="id of a run or sweep; name of an evaluation or import")],
     at_once: Annotated[
         bool, typer.Option("--now", help="do not wait for a checkpoint; pods still have their own grace for one")
     ] = False,
@@ -32,9 +33,9 @@ def cancel(
 ) -> None:
     """End a job: ask its attempt to stop with a checkpoint, wait for that, then delete it from the cluster.
 
-    The run stays, and can be continued. One that has not begun is deleted at once. On a Ray that was there before,
-    --now leaves no time for a checkpoint. Exit status 0 also where it had ended before; 1 where a run that is not on
-    the cluster does not stop in time.
+    A sweep ends with a checkpoint of each trial that runs. The run or sweep stays, and can be continued. One that has
+    not begun is deleted at once. On a Ray that was there before, --now leaves no time for a checkpoint. Exit status 0
+    also where it had ended before; 1 where a run that is not on the cluster does not stop in time.
     """
     found = look_up(name)
     if found.cluster_trouble is not None:
@@ -48,13 +49,14 @@ def cancel(
 def _on_cluster(found: Found, cluster: Cluster, job: JobState, at_once: bool, grace: int | None) -> None:
     from visionjobs.cluster.cancel import check_may_delete, delete_job
     from visionjobs.cluster.run_status import how_to_continue
+    from visionjobs.cluster.submission import TRAINING
 
     if job.phase == "stopping":
         _say(f"{job.name} was cancelled before, and is stopping: {'; '.join(job.reasons)}")
         return
     check_may_delete(cluster, job)
     stopped = job.ended
-    if job.phase == "running" and job.kind == "run" and not at_once:
+    if job.phase == "running" and job.kind in TRAINING and not at_once:
         stopped = _stop(found, cluster, job, grace)
     delete_job(cluster, job, pods_still_write=job.phase == "running" and not stopped)
     if job.ended:
@@ -63,7 +65,7 @@ def _on_cluster(found: Found, cluster: Cluster, job: JobState, at_once: bool, gr
         _say(f"{job.name} was {job.phase}, and is deleted from the cluster.")
     if found.run is not None:
         _say_how_to_continue(found.run, job)
-    elif job.kind == "run":
+    elif job.kind in TRAINING:
         _say(f"Continue with: {how_to_continue(job.name, job.job, job.backend, {})}")
 
 
@@ -102,14 +104,14 @@ def _elsewhere(run: Run, at_once: bool, grace: int | None) -> None:
 def _stop_somewhere(run: Run, state: str, at_once: bool, seconds: int) -> None:
     """Ask the attempt to stop, wherever it runs. Raises VisionjobsError where it has not within `seconds`."""
     if state != "running":
-        _say(f"Nothing of run {run.id} is on the cluster; its state: {state}.")
+        _say(f"Nothing of {_named(run)} is on the cluster; its state: {state}.")
     elif at_once:
         _ask(run)
-        _say(f"Asked run {run.id} to stop. It is not on the cluster: where it still runs it stops at its next step.")
+        _say(f"Asked {_named(run)} to stop. It is not on the cluster: where it still runs it stops at its next step.")
     elif not _ask_and_wait(run, None, seconds):
         raise VisionjobsError(
-            f"run {run.id} was asked to stop, but has not within {seconds} s. It is not on the cluster: where it still "
-            f"runs it stops at its next step; if it was killed: {_again(run, None)}"
+            f"{_named(run)} was asked to stop, but has not within {seconds} s. It is not on the cluster: where it "
+            f"still runs it stops at its next step; if it was killed: {_again(run, None)}"
         )
 
 
@@ -136,7 +138,7 @@ def _ask_and_wait(run: Run, cluster: Cluster | None, seconds: int) -> bool:
     from visionjobs.cluster.cancel import wait_for_end
 
     _ask(run)
-    _say(f"Asked run {run.id} to stop with a checkpoint; waiting for at most {seconds} s.")
+    _say(f"Asked {_named(run)} to stop with a checkpoint; waiting for at most {seconds} s.")
     told = time.monotonic()
 
     def waited(passed: float) -> None:
@@ -178,11 +180,19 @@ def _say_how_to_continue(run: Run, job: JobState | None) -> None:
         record = {}
     match record.get("state"):
         case "complete":
-            _say(f"The run is complete: {run.store.address}")
+            _say(f"The {_kind(run)} is complete: {run.store.address}")
         case "failed":
-            _say(f"The run failed for good: {record.get('message')}")
+            _say(f"The {_kind(run)} failed for good: {record.get('message')}")
         case _:
             _say(f"Continue with: {_again(run, job)}")
+
+
+def _kind(run: Run) -> str:
+    return "sweep" if names_sweep(run.id) else "run"
+
+
+def _named(run: Run) -> str:
+    return f"{_kind(run)} {run.id}"
 
 
 def _say(text: str) -> None:

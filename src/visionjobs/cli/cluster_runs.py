@@ -1,4 +1,4 @@
-"""What `logs`, `cancel` and `dashboard` are asked about: a job on the cluster, a run in the storage, or both."""
+"""What `logs`, `cancel` and `dashboard` are asked about: a job on the cluster, a run or sweep stored, or both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.runs import Run, open_run
 from visionjobs.settings import ClusterSettings, Settings
 from visionjobs.storage import open_store
+from visionjobs.sweeps import names_sweep, open_sweep
 
 if TYPE_CHECKING:
     from visionjobs.cluster.client import Cluster
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Found:
     """cluster, job: None where there is none, or it cannot be asked, for which `cluster_trouble` is the reason.
 
-    run: None where the storage has none of that name, or cannot be asked: `storage_trouble`.
+    run: of a sweep its folder; None where the storage has none of that name, or cannot be asked: `storage_trouble`.
     """
 
     cluster: Cluster | None
@@ -60,10 +61,11 @@ def _ask_cluster(name: str, run: Run | None) -> tuple[Cluster | None, JobState |
 
 
 def find_run(name: str) -> tuple[Run | None, VisionjobsError | None]:
-    """The run of that name in the storage, or why it cannot be told or there is none."""
+    """The run or sweep of that name in the storage, or why it cannot be told or there is none."""
     try:
         settings = Settings.from_env()
-        return open_run(open_store(settings.storage, settings.endpoint), name), None
+        root = open_store(settings.storage, settings.endpoint)
+        return open_sweep(root, name).folder if names_sweep(name) else open_run(root, name), None
     except VisionjobsError as error:
         return None, error
 

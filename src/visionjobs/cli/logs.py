@@ -21,7 +21,7 @@ _writing = threading.Lock()
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="id of a run, or name of an evaluation or import")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="id of a run or sweep; name of an evaluation or import")],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="wait for it and go on until it has ended, over retries")
     ] = False,

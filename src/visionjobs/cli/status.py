@@ -20,9 +20,10 @@ from visionjobs.cluster.client import Cluster, ForbiddenError
 from visionjobs.cluster.run_status import RunStatus, as_json, look_at, with_folder
 from visionjobs.cluster.state import JobState, list_jobs
 from visionjobs.errors import UserError, nearest
-from visionjobs.runs import Run, run_ids
+from visionjobs.runs import run_ids
 from visionjobs.settings import Settings
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import folder_of, sweep_ids
 
 WATCH_SECONDS = 5.0
 
@@ -32,20 +33,21 @@ SHOWN_HOURS = 24
 
 def status(
     run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="a run, or the name of an evaluation or import on the cluster")
+        str | None, typer.Argument(metavar="[RUN]", help="a run, a sweep, or the name of an evaluation or import")
     ] = None,
     json_wanted: Annotated[
         bool, typer.Option("--json", help="one JSON object on stdout; without RUN or with --watch one a line")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="show it every 5 s until the run ends")] = False,
 ) -> None:
-    """Show a run: its state, pods and what they wait for, progress, ETA, best epoch, GPU-hours, and what to do next.
+    """Show a run or sweep: its state, pods and what they wait for, progress, ETA, best epoch, or trials, GPU-hours, and
+    what to do next.
 
     Joins the run folder with the cluster of the kubeconfig, if there is one, or the Ray it was submitted to; without
     RUN, all that is on the cluster and did not end over a day ago, else what runs in this storage. Keys of --json: run
     kind job task state reasons message stop backend namespace address owner attempt attempts epochs_done epochs step
     steps stage done total eta_seconds updated best row gpu_hours created finished folder cluster failures next; null
-    where absent.
+    where absent. Of a sweep also: sweep metric maximise wanted at_once trials.
 
     Exit status: 0 it could be told, else 2 no such run, 4 the storage, or the cluster or Ray that the run was submitted
     to, does not answer (what the other knows is shown). With --watch: 0 the run is complete, 1 it is not, and may be
@@ -88,7 +90,7 @@ def _check_found(found: RunStatus, root: Store, cluster: Cluster | None) -> None
         return
     if found.failures:
         raise found.failures[0].error
-    known = [*run_ids(root), *(job.name for job in (list_jobs(cluster) if cluster else []))]
+    known = [*run_ids(root), *sweep_ids(root), *(job.name for job in (list_jobs(cluster) if cluster else []))]
     where = f"in {root.address}" + (f" or the cluster's namespace {cluster.namespace}" if cluster else "")
     hint = nearest(found.name, known) or " `visionjobs runs` lists them."
     raise UserError(f'There is no run "{found.name}" {where}.{hint}')
@@ -182,11 +184,11 @@ def _print_all(root: Store, cluster: Cluster | None, statuses: list[RunStatus], 
 
 
 def _running(root: Store) -> list[str]:
-    """Runs of this storage that have begun and not ended."""
+    """Runs and sweeps of this storage that have begun and not ended."""
     names = []
-    for name in run_ids(root):
+    for name in [*run_ids(root), *sweep_ids(root)]:
         try:
-            record = Run(name, root.at("runs", name)).record()
+            record = folder_of(root, name).record()
         except UserError as error:
             print_warning(str(error))
             continue

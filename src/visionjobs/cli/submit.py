@@ -1,4 +1,5 @@
-"""`visionjobs submit JOB`: train on a cluster, as a new run or as the next attempt of one; evaluate or import there."""
+"""`visionjobs submit JOB`: train or search on a cluster, as a new run or sweep or as the next attempt of one; evaluate
+or import there."""
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ from visionjobs.cluster.checks_objects import check_image, check_reached
 from visionjobs.cluster.checks_storage import check_seen_from_cluster, check_storage
 from visionjobs.cluster.kubeconfig import connect
 from visionjobs.errors import UserError, nearest
+from visionjobs.runs import TRIAL_ID
 from visionjobs.settings import BACKENDS, ClusterSettings, Settings, unknown_variables
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import names_sweep
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,19 @@ class Asked:
     sets: list[str]
     sample: bool
     run_id: str | None
+    sweep: bool
+    samples: int | None
     evaluate: str | None
     split: str | None
     data: str | None
     version: str | None
     layout: str | None
     name: str | None
+
+    @property
+    def changes(self) -> list[str]:
+        """key=value, of all options that change the job."""
+        return [*self.sets, *([f"sweep.trials={self.samples}"] if self.samples else [])]
 
 
 def submit(
@@ -44,7 +54,13 @@ def submit(
         list[str] | None, typer.Option("--set", help="change a key: train.epochs=3 (may be repeated)")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="use the synthetic sample of the job's dataset")] = False,
-    run_id: Annotated[str | None, typer.Option("--run", help="continue this run instead of starting a new one")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="continue this run or sweep instead of starting a new one")
+    ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="search the job's hyperparameters: a new sweep")] = False,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="of a sweep: number of trials, instead of sweep.trials")
+    ] = None,
     evaluate: Annotated[str | None, typer.Option(metavar="RUN", help="evaluate a finished run there")] = None,
     split: Annotated[str | None, typer.Option(help="of --evaluate, as of `visionjobs evaluate`")] = None,
     data: Annotated[str | None, typer.Option(help="of --evaluate, as of `visionjobs evaluate`")] = None,
@@ -61,13 +77,14 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="show the log until the end, and end as the job did")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, print the YAML, and submit nothing")] = False,
 ) -> None:
-    """Check that a job can run on the cluster, and submit it. Its run folder is the last line on stdout.
+    """Check that a job can run on the cluster, and submit it. The folder of its run, or sweep, is the last line on
+    stdout.
 
     Nothing is made where a check fails: each is told in one line, with what to do. --dry-run writes no more than a
     small object to the storage, which it deletes again. With --wait the exit status is the job's: 0 complete, 1 not
     complete (--run continues it), 3 failed for good; Ctrl-C leaves the job running.
     """
-    asked = Asked(job, sets or [], sample, run_id, evaluate, split, data, version, layout, name)
+    asked = Asked(job, sets or [], sample, run_id, sweep, samples, evaluate, split, data, version, layout, name)
     _check_together(asked)
     options = Options(_checked_backend(backend, address, evaluate or layout), address, dry_run, wait)
     _submit(asked, options, no_code=no_code)
@@ -108,9 +125,17 @@ def _plan(settings: Settings, root: Store, asked: Asked, code: Code, dry_run: bo
         return plan_evaluation(settings, root, asked.evaluate, asked.split, asked.data, asked.version, code)
     if asked.layout:
         return plan_import(settings, root, asked.layout, asked.job, asked.name, code)
+    if asked.run_id and names_sweep(asked.run_id):
+        from visionjobs.cli.submit_sweep import plan_next_sweep_attempt
+
+        return plan_next_sweep_attempt(settings, root, asked.job, asked.changes, asked.run_id, code)
     if asked.run_id:
         return plan_next_attempt(settings, root, asked.job, asked.sets, asked.run_id, code)
     job = asked.job or ""  # _check_together saw to it
+    if asked.sweep:
+        from visionjobs.cli.submit_sweep import plan_new_sweep
+
+        return plan_new_sweep(settings, root, job, asked.changes, sample=asked.sample, dry_run=dry_run, code=code)
     return plan_new_run(settings, root, job, asked.sets, sample=asked.sample, dry_run=dry_run, code=code)
 
 
@@ -118,20 +143,24 @@ def _check_together(asked: Asked) -> None:
     """Raises UserError for options that do not go together."""
     options: dict[str, object] = {
         "--set": asked.sets, "--sample": asked.sample, "--split": asked.split, "--data": asked.data,
-        "--version": asked.version, "--name": asked.name,
+        "--version": asked.version, "--name": asked.name, "--sweep": asked.sweep, "--samples": asked.samples,
     }  # fmt: skip
     given = {name for name, value in options.items() if value}
-    what, allowed = "a JOB", {"--set", "--sample"}
+    what, allowed = "a JOB", {"--set", "--sample", "--sweep"}
     if asked.evaluate:
         what, allowed = "--evaluate", {"--split", "--data", "--version"}
     elif asked.layout:
         what, allowed = "--import", {"--name"}
     elif asked.run_id:
         what, allowed = "--run", {"--set"}
+        if names_sweep(asked.run_id):
+            what, allowed = "--run SWEEP", {"--set", "--samples"}
     elif asked.job is None:
         raise UserError(
-            "give a JOB (`visionjobs jobs` lists them), --run RUN, --evaluate RUN or --import LAYOUT s3://..."
+            "give a JOB (`visionjobs jobs` lists them), --run ID, --evaluate RUN or --import LAYOUT s3://..."
         )
+    elif asked.sweep:
+        what, allowed = "--sweep", allowed | {"--samples"}
     several = sum(bool(one) for one in (asked.run_id, asked.evaluate, asked.layout)) > 1
     if several or (asked.evaluate and asked.job):
         raise UserError(
@@ -139,6 +168,8 @@ def _check_together(asked: Asked) -> None:
         )
     if wrong := sorted(given - allowed):
         raise UserError(f"{', '.join(wrong)}: not with {what}, which takes {', '.join(sorted(allowed))}")
+    if trial := TRIAL_ID.match(asked.run_id or ""):
+        raise UserError(f"{asked.run_id} is a trial, and goes on with its sweep: visionjobs submit --run {trial[1]}")
 
 
 def _checked_backend(backend: str, address: str | None, other: str | None) -> str:

@@ -29,11 +29,11 @@ from visionjobs.cluster.preflight import (
 )
 from visionjobs.cluster.render import render
 from visionjobs.cluster.state import JobState, find_job, list_jobs
-from visionjobs.cluster.submission import Submission
+from visionjobs.cluster.submission import TRAINING, Submission
 from visionjobs.cluster.validate import problems
 from visionjobs.errors import UserError
-from visionjobs.runs import Run
 from visionjobs.settings import ClusterSettings, Settings
+from visionjobs.sweeps import folder_of
 
 
 def submit_to_cluster(settings: Settings, plan: Plan, code: Code, options: Options) -> None:
@@ -80,7 +80,8 @@ def rendered(submission: Submission, settings: ClusterSettings, backend: str) ->
 def _ask(
     cluster: Cluster, settings: ClusterSettings, plan: Plan, backend: str, objects: Sequence[Object]
 ) -> tuple[list[Check], JobState | None, list[str]]:
-    """Checks of the cluster; the ended job whose name this one takes; names of the live runs of the same job."""
+    """Checks of the cluster; the ended job whose name this one takes; names of the live runs, or sweeps, of the same
+    job."""
     checks = cluster_checks(cluster, settings, backend, secret_keys(plan.spec), account(objects))
     if cluster_failed(checks):
         return checks, None, []
@@ -91,8 +92,9 @@ def _ask(
     ended = find_job(cluster, plan.submission.name)
     if objects:
         checks += manifest_checks(cluster, settings, objects, replaces=ended is not None)
-    jobs = list_jobs(cluster) if plan.submission.kind == "run" else []
-    return checks, ended, [job.name for job in jobs if job.job == plan.submission.job and not job.ended]
+    wanted = (plan.submission.kind, plan.submission.job)
+    jobs = list_jobs(cluster) if plan.submission.kind in TRAINING else []
+    return checks, ended, [job.name for job in jobs if (job.kind, job.job) == wanted and not job.ended]
 
 
 def _knows_run(cluster: Cluster, plan: Plan, asked: Sequence[Check]) -> bool:
@@ -115,7 +117,7 @@ def _apply(
             warnings = apply_job(cluster, objects)
     except PerhapsAppliedError as error:
         hint = f"When the cluster answers, `visionjobs status {name}` tells"
-        if plan.submission.kind == "run":
+        if plan.submission.kind in TRAINING:
             hint += f"; if it is not there: visionjobs submit {plan.submission.job} --run {name}. {plan.address} stays"
         raise PerhapsAppliedError(f"{error} {hint}.") from error
     for warning in warnings:
@@ -137,7 +139,7 @@ def _wait(cluster: Cluster, plan: Plan) -> int:
     except KeyboardInterrupt:
         print_warning(f"{name} goes on without you: `visionjobs logs {name} -f`, `visionjobs cancel {name}`")
         raise typer.Exit(130) from None
-    run = Run(name, plan.root.at("runs", name)) if plan.submission.kind == "run" else None
+    run = folder_of(plan.root, name) if plan.submission.kind in TRAINING else None
     status = exit_status(run, state)
     if status:
         reasons = "; ".join(state.reasons) if state else ""

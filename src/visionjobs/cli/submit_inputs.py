@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from visionjobs.data.manifest import Manifest
     from visionjobs.models.weights import Source
 
+Pin = Callable[[Store, JobSpec, Path], JobSpec]
+"""Gives a job what its names mean today. Takes the cache, too. Raises UserError."""
+
 RUN = "run"
 """Name of the check that a run which is continued does not go on somewhere."""
 
@@ -32,10 +36,11 @@ class Inputs:
     checks: list[Check]
 
 
-def check_inputs(root: Store, spec: JobSpec, cache: Path, run: Run | None = None) -> Inputs:
+def check_inputs(root: Store, spec: JobSpec, cache: Path, run: Run | None = None, pin: Pin | None = None) -> Inputs:
     """Dataset and weights of a new run, or of one that is continued, whose spec is pinned already.
 
-    cache: of this machine, into which a detector's weights are fetched to be looked at.
+    cache: of this machine, into which a detector's weights are fetched to be looked at; pin: another way than a run's
+    to do so.
     """
     from visionjobs.training.driver import pin_inputs
 
@@ -50,8 +55,8 @@ def check_inputs(root: Store, spec: JobSpec, cache: Path, run: Run | None = None
         if run is not None and _has_checkpoints(run):
             return "those of the run's newest checkpoint"
         if run is None:
-            pinned.append(pin_inputs(root, spec, cache))
-        return _stored_weights(root, pinned[-1])
+            pinned.append((pin or pin_inputs)(root, spec, cache))
+        return stored_weights(root, pinned[-1])
 
     checks = [look("dataset", dataset)]
     if spec.train.compile:
@@ -115,7 +120,7 @@ def _has_checkpoints(run: Run) -> bool:
     return bool(list_checkpoints(run))
 
 
-def _stored_weights(root: Store, spec: JobSpec) -> str:
+def stored_weights(root: Store, spec: JobSpec) -> str:
     """Where pods will find the job's weights. Raises UserError where they would not."""
     from visionjobs.models.weights import FOLDER, job_source, stored_sha256
 

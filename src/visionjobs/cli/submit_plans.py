@@ -18,6 +18,7 @@ from visionjobs.runs import Run, new_run_id, open_run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import folder_of
 
 if TYPE_CHECKING:
     from visionjobs.data.manifest import Manifest
@@ -37,8 +38,8 @@ class Code:
 
 @dataclass(frozen=True)
 class Plan:
-    """root: the storage; address: of what it will have made, as seen from here; spec: of a run or evaluation; run: that
-    is continued; manifest: of the dataset of a new run."""
+    """root: the storage; address: of what it will have made, as seen from here; spec: of a run, sweep or evaluation;
+    run: folder of the run or sweep that is continued; manifest: of the dataset of a new one."""
 
     root: Store
     submission: Submission
@@ -53,23 +54,32 @@ def plan_new_run(
     settings: Settings, root: Store, job: str, sets: Sequence[str], *, sample: bool, dry_run: bool, code: Code
 ) -> Plan:
     """A job as a new run. With `sample` its dataset is drawn into the storage, unless it is there or this is dry."""
-    spec = load_job(find_job(job, settings.jobs), sets)
-    if sample:
-        check_weights_for_sample(spec, sets)
-        if not dry_run:
-            from visionjobs.data.sample import ensure_sample
-
-            with stage_progress() as on_progress:
-                ensure_sample(SAMPLES[spec.task], root, on_progress)
-        spec = on_sample(spec, sets)
+    spec = new_spec(settings, root, job, sets, sample=sample, dry_run=dry_run)
     inputs = check_inputs(root, spec, settings.cache)
     run_id = new_run_id(spec.name)
     submission = run_submission(
         inputs.spec, run_id, settings, code=code.sha256, commit=code.commit,
-        checkpoint_seconds=_checkpoint_seconds(root, spec.name, None),
+        checkpoint_seconds=checkpoint_seconds(root, spec.name),
     )  # fmt: skip
     address = root.at("runs", run_id).address
     return Plan(root, submission, inputs.checks, address, spec=inputs.spec, manifest=inputs.manifest)
+
+
+def new_spec(
+    settings: Settings, root: Store, job: str, sets: Sequence[str], *, sample: bool, dry_run: bool
+) -> JobSpec:  # fmt: skip
+    """The job file's spec; with `sample` on the sample of its dataset, which is drawn unless it is there or this is
+    dry."""
+    spec = load_job(find_job(job, settings.jobs), sets)
+    if not sample:
+        return spec
+    check_weights_for_sample(spec, sets)
+    if not dry_run:
+        from visionjobs.data.sample import ensure_sample
+
+        with stage_progress() as on_progress:
+            ensure_sample(SAMPLES[spec.task], root, on_progress)
+    return on_sample(spec, sets)
 
 
 def plan_next_attempt(
@@ -89,16 +99,17 @@ def plan_next_attempt(
     attempts = sum(claim.kind == "attempt" for claim in run.claims())
     submission = run_submission(
         spec, run_id, settings, sets=sets, code=code.sha256, commit=code.commit, attempt=attempts + 1,
-        checkpoint_seconds=_checkpoint_seconds(root, spec.name, run),
+        checkpoint_seconds=checkpoint_seconds(root, spec.name, [run]),
     )  # fmt: skip
     return Plan(root, submission, [check_run(run), *inputs.checks], run.store.address, spec=spec, run=run)
 
 
-def _checkpoint_seconds(root: Store, job: str, run: Run | None) -> float | None:
-    """How long the slowest checkpoint took, of this run or of the newest run of the job that tells."""
+def checkpoint_seconds(root: Store, job: str, first: Sequence[Run] = ()) -> float | None:
+    """How long the slowest checkpoint took, of the first of these runs, or else the newest run of the job, that
+    tells."""
     prefix = f"{job.replace('_', '-')}-"
     ids = [run_id for run_id in reversed(root.folders("runs")) if run_id.startswith(prefix)][:LOOKED_AT]
-    for candidate in ([run] if run else []) + [Run(run_id, root.at("runs", run_id)) for run_id in ids]:
+    for candidate in [*first, *(Run(run_id, root.at("runs", run_id)) for run_id in ids)]:
         try:
             record = candidate.record()
         except UserError:  # of another run, and damaged: no reason not to submit this one
@@ -166,11 +177,11 @@ def _check_source(source: str) -> Check:
 
 
 def warn_of_twin(plan: Plan, live: Sequence[str]) -> None:
-    """Say so where one of the `live` runs is of the same job with equal settings."""
+    """Say so where one of the `live` runs, or sweeps, is of the same job with equal settings."""
     for name in live:
         try:
-            other = open_run(plan.root, name).spec()
-        except UserError:  # an evaluation, or a run that has not begun
+            other = folder_of(plan.root, name).spec()
+        except UserError:  # it has not begun
             continue
         if other == plan.spec:
             print_warning(f"{name} is of the same job with the same settings, and on the cluster already")

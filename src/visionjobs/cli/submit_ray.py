@@ -18,8 +18,8 @@ from visionjobs.cluster.code import working_tree
 from visionjobs.cluster.ray_jobs import follow_ray, ray_state, submission_id, submit_ray
 from visionjobs.cluster.run_status import read_submission
 from visionjobs.errors import ClusterError
-from visionjobs.runs import Run
 from visionjobs.settings import Settings
+from visionjobs.sweeps import folder_of
 
 
 def submit_to_ray(settings: Settings, plan: Plan, code: Code, options: Options) -> None:
@@ -74,7 +74,7 @@ def _wait(plan: Plan, address: str, name: str) -> int:
     except KeyboardInterrupt:
         print_warning(f"{run_id} goes on without you: `visionjobs logs {run_id} -f`, `visionjobs cancel {run_id}`")
         raise typer.Exit(130) from None
-    status = exit_status(Run(run_id, plan.root.at("runs", run_id)), state)
+    status = exit_status(folder_of(plan.root, run_id), state)
     if status:
         reasons = "; ".join(state.reasons) if state else ""
         print_error(f"{run_id} did not complete{f' ({reasons})' if reasons else ''}: visionjobs status {run_id}")

@@ -1,4 +1,5 @@
-"""The steps of `visionjobs submit`, whatever it submits to: telling the checks, the run's folder, what is next."""
+"""The steps of `visionjobs submit`, whatever it submits to: telling the checks, the folder of the run or sweep, what is
+next."""
 
 from __future__ import annotations
 
@@ -11,8 +12,10 @@ from visionjobs.cli.console import err, print_error, print_warning
 from visionjobs.cli.submit_plans import Plan
 from visionjobs.cluster.apply import PerhapsAppliedError
 from visionjobs.cluster.check import Check, one_line, refuse
+from visionjobs.cluster.submission import TRAINING
 from visionjobs.errors import ObjectExistsError, VisionjobsError
 from visionjobs.runs import STOP, Run, create_run, now
+from visionjobs.sweeps import create_sweep, folder_of
 
 SUBMISSION = "submission.json"
 """In a run's folder: how it was submitted last."""
@@ -41,9 +44,9 @@ def report(checks: Sequence[Check]) -> None:
 
 @contextmanager
 def run_folder(plan: Plan, where: Mapping[str, object]) -> Iterator[None]:
-    """The run's folder, with `where` it is submitted to, around the block that submits. Nothing of evaluations and
-    imports. Raises StorageError."""
-    if plan.submission.kind != "run":
+    """The folder of the run or sweep, with `where` it is submitted to, around the block that submits. Nothing of
+    evaluations and imports. Raises StorageError."""
+    if plan.submission.kind not in TRAINING:
         yield
         return
     note = json.dumps({**where, "code": plan.submission.code, "submitted": now()}, indent=1)
@@ -53,13 +56,16 @@ def run_folder(plan: Plan, where: Mapping[str, object]) -> Iterator[None]:
 
 @contextmanager
 def _new(plan: Plan, note: str) -> Iterator[None]:
-    """A new run's folder, which is removed again where it cannot be made whole, or the block fails."""
+    """A new folder, which is removed again where it cannot be made whole, or the block fails."""
     if plan.spec is None or plan.manifest is None:
-        raise ValueError("a new run has a spec and a dataset")
-    name = plan.submission.name
-    run = Run(name, plan.root.at("runs", name))
+        raise ValueError("a new run or sweep has a spec and a dataset")
+    name, dataset = plan.submission.name, plan.manifest.model_dump_json(indent=1)
+    run = folder_of(plan.root, name)
     try:
-        create_run(plan.root, plan.spec, plan.manifest.model_dump_json(indent=1), name)
+        if plan.submission.kind == "sweep":
+            create_sweep(plan.root, plan.spec, dataset, name)
+        else:
+            create_run(plan.root, plan.spec, dataset, name)
         run.store.write(SUBMISSION, note)
         yield
     except (PerhapsAppliedError, ObjectExistsError):  # the run may begin; somebody else's has this id

@@ -68,6 +68,7 @@ def _lack(demand: PodDemand, nodes: Sequence[Object]) -> Lack | None:
         taints = sorted({taint for node in chosen for taint in _taints(demand, node)})
         said = f"every node for the {demand.role} pod has a taint that it does not tolerate ({', '.join(taints)})"
         return said, "add a toleration to the overlay, or wait for the nodes"
+    in_one = demand.sweep and demand.role == "job"  # its pod holds all trials
     requests = {key: amount for key, amount in demand.requests.items() if key not in NOT_NODES}
     if any(_holds(node, requests) for node in untainted):
         return None
@@ -75,9 +76,9 @@ def _lack(demand: PodDemand, nodes: Sequence[Object]) -> Lack | None:
         most = max(_allocatable(node).get(resource, Decimal(0)) for node in untainted)
         if most < amount:
             said = f"the {demand.role} pod asks for {shown(resource, amount)}, and the largest node for it has "
-            return said + shown(resource, most), remedy(resource)
+            return said + shown(resource, most), remedy(resource, sweep=in_one)
     together = ", ".join(shown(resource, amount) for resource, amount in requests.items())
-    return f"no node has all that the {demand.role} pod asks for at once ({together})", remedy("")
+    return f"no node has all that the {demand.role} pod asks for at once ({together})", remedy("", sweep=in_one)
 
 
 def _lack_in_all(demands: Sequence[PodDemand], nodes: Sequence[Object]) -> list[Lack]:
@@ -88,7 +89,7 @@ def _lack_in_all(demands: Sequence[PodDemand], nodes: Sequence[Object]) -> list[
     if wanted <= there:
         return []
     said = f"the job asks for {shown(GPU, Decimal(wanted))}, and the nodes that it may use have {there:f} in all"
-    return [(said, remedy(GPU))]
+    return [(said, remedy(GPU, sweep=any(demand.sweep for demand in asking)))]
 
 
 def _matches(selector: Mapping[str, str], node: Object) -> bool:

@@ -37,7 +37,8 @@ def check_quota(cluster: Cluster, demands: Sequence[PodDemand], queue: str | Non
             amount = pods.get(resource, objects.get(resource, Decimal(0)))
             said = f'the job needs {shown(resource, amount)}, and the quota "{name}"'
             if amount > limit:
-                less = "" if resource in objects else f"{remedy(resource)}, or "
+                sweep = any(demand.sweep for demand in demands)
+                less = "" if resource in objects else f"{remedy(resource, sweep=sweep)}, or "
                 said += f" allows {shown(resource, limit)}"
                 return Check("quota", False, said, f"{less}ask for a larger quota")
             if amount and amount > limit - used and (resource in objects or not queue):

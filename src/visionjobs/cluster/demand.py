@@ -22,7 +22,7 @@ _SUFFIXES = {
 @dataclass(frozen=True)
 class PodDemand:
     """Pods of one template. requests: resource -> amount for one pod (CPUs, bytes, devices); account: service account,
-    "" for the namespace's default one."""
+    "" for the namespace's default one; sweep: whether they are a sweep's."""
 
     role: str
     count: int
@@ -30,6 +30,7 @@ class PodDemand:
     selector: Mapping[str, str]
     tolerations: Sequence[Mapping[str, Any]]
     account: str = ""
+    sweep: bool = False
 
 
 def quantity(value: Any) -> Decimal:
@@ -69,15 +70,15 @@ def counted(amount: Decimal | int, thing: str) -> str:
     return f"{Decimal(amount).normalize():f} {thing}{'' if amount == 1 else 's'}"
 
 
-def remedy(resource: str) -> str:
-    """Which key of the job lowers the demand."""
+def remedy(resource: str, *, sweep: bool) -> str:
+    """Which key of the job lowers the demand. sweep: fewer trials at once do, too."""
     keys = {
         "cpu": "resources.cpus or resources.workers_per_pod",
         "memory": "resources.memory or resources.workers_per_pod",
         GPU: "resources.workers, resources.workers_per_pod or resources.gpus",
     }
     found = next((key for name, key in keys.items() if resource.endswith(name)), "what resources ask for")
-    return f"lower {found} (--set), or choose another cluster"
+    return f"lower {'sweep.at_once, ' if sweep else ''}{found} (--set), or choose another cluster"
 
 
 def _demand(role: str, count: int, template: Object) -> PodDemand:
@@ -91,7 +92,9 @@ def _demand(role: str, count: int, template: Object) -> PodDemand:
         for resource, amount in _requests(container).items():
             total[resource] = max(total.get(resource, Decimal(0)), amount)
     selector, tolerations = spec.get("nodeSelector") or {}, spec.get("tolerations") or []
-    return PodDemand(role, count, total, selector, tolerations, spec.get("serviceAccountName") or "")
+    kind = ((template.get("metadata") or {}).get("labels") or {}).get("visionjobs/kind")
+    account = spec.get("serviceAccountName") or ""
+    return PodDemand(role, count, total, selector, tolerations, account, kind == "sweep")
 
 
 def _requests(container: Object) -> dict[str, Decimal]:

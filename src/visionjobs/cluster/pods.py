@@ -13,7 +13,7 @@ from visionjobs.cluster.submission import Submission
 from visionjobs.settings import ClusterSettings, label_value
 
 DRIVER_SECRETS = ("WANDB_API_KEY", "VISIONJOBS_NOTIFY_URL")
-"""Keys of the Secret that only the pod with a run's driver is given: its workers talk to the storage alone."""
+"""Keys of the Secret that only the pod with the driver of a run or sweep is given: workers talk to storage alone."""
 
 HOOK_MARGIN = 10
 """Seconds of the grace period that the preStop hook leaves: what has not stopped by then still gets SIGTERM."""
@@ -118,9 +118,9 @@ def _env(submission: Submission, settings: ClusterSettings, backend: str, role: 
     }
     if submission.kind == "import":
         values["TMPDIR"] = "/cache"  # it unpacks archives, which may be larger than /tmp
-    if submission.kind != "run" or role == "worker":
+    if submission.spec is None or role == "worker":
         return _plain(values)
-    values |= {"VISIONJOBS_RUN": submission.name, "VISIONJOBS_SPEC": submission.spec or ""}
+    values |= {"VISIONJOBS_RUN": submission.name, "VISIONJOBS_SPEC": submission.spec}
     if role == "head":
         values["RAY_JOB_STOP_WAIT_TIME_S"] = values["VISIONJOBS_STOP_SECONDS"]
     return [*_plain(values), *({"name": name, "valueFrom": {"secretKeyRef": _key(name)}} for name in DRIVER_SECRETS)]

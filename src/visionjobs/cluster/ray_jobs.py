@@ -64,7 +64,7 @@ def submit_ray(submission: Submission, name: str, address: str, tree: Path | Non
             entrypoint=shlex.join(["python", "-m", program, *arguments]),
             submission_id=name,
             runtime_env=runtime_env(submission, tree),
-            metadata={"run": submission.name, "job": submission.job},
+            metadata={"run": submission.name, "job": submission.job, "kind": submission.kind},
         )
 
 
@@ -105,7 +105,7 @@ def job_state(name: str, details: Mapping[str, Any]) -> JobState:
     }
     created = _time(details.get("start_time") or 0)
     return JobState(
-        name=about.get("run", name), backend="ray", kind="run", job=about.get("job", ""), owner="",
+        name=about.get("run", name), backend="ray", kind=about.get("kind", "run"), job=about.get("job", ""), owner="",
         phase=PHASES[status], reasons=[reasons[status]] if reasons.get(status) else [], created=created,
         started=created, finished=_time(details["end_time"]) if details.get("end_time") else None, retries=0, pods=[],
     )  # fmt: skip

@@ -21,7 +21,7 @@ from visionjobs.cluster.pods import (
     submitter_pod,
     work_pod,
 )
-from visionjobs.cluster.sizes import OBJECT_STORE_MIB, PodSize, one_pod, ray_layout
+from visionjobs.cluster.sizes import OBJECT_STORE_MIB, Layout, PodSize
 from visionjobs.cluster.submission import Submission
 from visionjobs.errors import UserError
 from visionjobs.settings import ClusterSettings
@@ -36,7 +36,8 @@ START_SECONDS, START_SECONDS_QUEUED = 2 * 3600, 6 * 3600
 def render(submission: Submission, settings: ClusterSettings, backend: str) -> list[Object]:
     """The objects of a job, in the order in which they are applied.
 
-    backend: "rayjob" (the run's NetworkPolicy and its RayJob) or "job" (one Job); evaluations and imports are Jobs.
+    backend: "rayjob" (the NetworkPolicy of a run or sweep, and its RayJob) or "job" (one Job); evaluations and imports
+    are Jobs.
     Raises UserError for an image that is not set, an unknown backend, a skeleton that is not there, and an overlay
     that does not fit.
     """
@@ -47,8 +48,8 @@ def render(submission: Submission, settings: ClusterSettings, backend: str) -> l
         )
     if backend not in ("rayjob", "job"):
         raise UserError(f"--backend {backend}: there are no manifests for it; expected rayjob or job")
-    if backend == "rayjob" and submission.kind == "run":
-        objects = [_network_policy(submission, settings), _rayjob(submission, settings)]
+    if backend == "rayjob" and submission.layout is not None:
+        objects = [_network_policy(submission, settings), _rayjob(submission, submission.layout, settings)]
     else:
         objects = [_job(submission, settings)]
     overlay = read_overlay(settings.overlay)
@@ -67,7 +68,7 @@ def _network_policy(submission: Submission, settings: ClusterSettings) -> Object
     return policy
 
 
-def _rayjob(submission: Submission, settings: ClusterSettings) -> Object:
+def _rayjob(submission: Submission, layout: Layout, settings: ClusterSettings) -> Object:
     skeleton = read_skeleton(settings.skeletons, "rayjob.yaml")
     filled: Object = {
         "metadata": _metadata(submission, settings, queued=True),
@@ -83,15 +84,12 @@ def _rayjob(submission: Submission, settings: ClusterSettings) -> Object:
         },
     }
     merged = merge(skeleton, filled, str(settings.skeletons / "rayjob.yaml"))
-    _put_ray_pods(merged["spec"]["rayClusterSpec"], submission, settings)
+    _put_ray_pods(merged["spec"]["rayClusterSpec"], submission, layout, settings)
     return merged
 
 
-def _put_ray_pods(cluster: Object, submission: Submission, settings: ClusterSettings) -> None:
+def _put_ray_pods(cluster: Object, submission: Submission, layout: Layout, settings: ClusterSettings) -> None:
     """Head and worker group into `cluster`, the skeleton's rayClusterSpec."""
-    if submission.resources is None:
-        raise ValueError("a run has resources")
-    layout = ray_layout(submission.resources)
     _put_pod(cluster["headGroupSpec"], "head", layout.head, submission, settings)
     if layout.worker is None:
         cluster["workerGroupSpecs"] = None
@@ -112,15 +110,12 @@ def _put_pod(group: Object, role: str, size: PodSize, submission: Submission, se
 
 def _job(submission: Submission, settings: ClusterSettings) -> Object:
     skeleton = read_skeleton(settings.skeletons, "job.yaml")
-    size = submission.size if submission.resources is None else one_pod(submission.resources)
-    if size is None:
-        raise ValueError("a submission has resources or a size")
     filled: Object = {
         "metadata": _metadata(submission, settings, queued=True),
         "spec": {
             "backoffLimit": submission.attempts - 1,
             "activeDeadlineSeconds": min(submission.seconds, LONGEST),
-            "template": work_pod(submission, settings, "job", "job", size),
+            "template": work_pod(submission, settings, "job", "job", submission.size),
         },
     }
     return merge(skeleton, filled, str(settings.skeletons / "job.yaml"))

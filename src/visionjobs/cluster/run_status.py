@@ -12,16 +12,26 @@ from typing import Any
 from visionjobs.cluster.client import Cluster
 from visionjobs.cluster.outcome import status_of
 from visionjobs.cluster.state import JobState, find_job
+from visionjobs.cluster.submission import TRAINING
 from visionjobs.errors import MissingObjectError, StorageError, UserError, VisionjobsError
 from visionjobs.run_progress import RunProgress, follow_run
-from visionjobs.runs import RUN_ID, Run, stop_requested
+from visionjobs.runs import RUN_ID, TRIAL_ID, Run, stop_requested
 from visionjobs.storage import Store
+from visionjobs.sweep_progress import SweepProgress, follow_sweep, sweep_eta
+from visionjobs.sweeps import folder_of, names_sweep, open_sweep
 
 OBJECT_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 """What can name a Job."""
 
 FINAL = ("complete", "failed", "interrupted", "failed to start")
 """States of a run that ended; "silent for ..." is one too where no cluster says more."""
+
+
+OF_TRIALS = ("epochs_done", "epochs", "step", "steps", "stage", "done", "total", "row")
+"""Keys of as_json that a sweep itself has no value of."""
+
+OF_SWEEPS = ("sweep", "metric", "maximise", "wanted", "at_once", "trials")
+"""Keys of as_json that only a sweep has."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, evaluation or import.
+    """One run, sweep, evaluation or import.
 
-    progress: its folder's, None where there is none; job: its object's on the cluster, or its job's on the Ray that it
-    was submitted to; None where there is none (any more), or the folder is enough; submission: submission.json, {}
-    where there is none; namespace: in which it was looked for, None where no cluster was asked; stop: why it was asked
-    to stop before it began.
+    progress: its folder's, None where there is none; sweep: a sweep's trials besides; job: its object's on the cluster,
+    or its job's on the Ray that it was submitted to; None where there is none (any more), or the folder is enough;
+    submission: submission.json, {} where there is none; namespace: in which it was looked for, None where no cluster
+    was asked; stop: why it was asked to stop before it began.
     """
 
     name: str
@@ -49,6 +59,7 @@ class RunStatus:
     namespace: str | None
     failures: tuple[Failure, ...] = ()
     stop: str | None = None
+    sweep: SweepProgress | None = None
 
     @property
     def found(self) -> bool:
@@ -88,6 +99,11 @@ class RunStatus:
         return known.state == "failed" or (known.state == "complete" and not _before(known.finished, submitted))
 
     @property
+    def kind(self) -> str:
+        """run, sweep, evaluate or import."""
+        return "sweep" if names_sweep(self.name) else self.job.kind if self.job else "run"
+
+    @property
     def backend(self) -> str:
         """rayjob, job, ray, or local."""
         return self.job.backend if self.job else str(self.submission.get("backend", "local"))
@@ -103,8 +119,9 @@ class RunStatus:
 
 
 def cluster_state(job: JobState) -> str:
-    """Of an evaluation, an import, or a run that has no folder yet: a failure ended what its object was for."""
-    failed = "failed" if job.kind in ("evaluate", "import") else "failed to start"
+    """Of an evaluation, an import, or a run or sweep that has no folder yet: a failure ended what its object was
+    for."""
+    failed = "failed to start" if job.kind in TRAINING else "failed"
     return {"succeeded": "complete", "failed": failed}.get(job.phase, job.phase)
 
 
@@ -176,20 +193,20 @@ def _with_ray(found: RunStatus) -> RunStatus:
 def with_folder(name: str, root: Store, job: JobState | None, namespace: str | None) -> RunStatus:
     """What is known of `name`, whose job on the cluster (None: there is none) was read in `namespace`."""
     try:
-        progress, submission, stop = _folder(name, root)
+        return _folder(name, root, job, namespace)
     except (StorageError, UserError) as error:
         return RunStatus(name, None, job, {}, namespace, (Failure("storage", error),))
-    return RunStatus(name, progress, job, submission, namespace, stop=stop)
 
 
-def _folder(name: str, root: Store) -> tuple[RunProgress | None, dict[str, Any], str | None]:
-    """Progress, submission.json, and why a run that never began was told not to."""
-    if not RUN_ID.match(name):
-        return None, {}, None
-    run = Run(name, root.at("runs", name))
+def _folder(name: str, root: Store, job: JobState | None, namespace: str | None) -> RunStatus:
+    """With its progress, submission.json, and why a run that never began was told not to."""
+    if not (RUN_ID.match(name) or TRIAL_ID.match(name)):
+        return RunStatus(name, None, job, {}, namespace)
+    run = folder_of(root, name)
     if not run.store.exists("spec.yaml"):
-        return None, {}, stop_requested(run.store)
-    return follow_run(run), read_submission(run), None
+        return RunStatus(name, None, job, {}, namespace, stop=stop_requested(run.store))
+    sweep = follow_sweep(open_sweep(root, name)) if names_sweep(name) else None
+    return RunStatus(name, follow_run(run), job, read_submission(run), namespace, sweep=sweep)
 
 
 def read_submission(run: Run) -> dict[str, Any]:
@@ -204,7 +221,10 @@ def read_submission(run: Run) -> dict[str, Any]:
 
 
 def how_to_continue(run_id: str, job: str, backend: str, submission: Mapping[str, Any]) -> str:
-    """The command that continues a run where it was. backend: RunStatus.backend; submission: of an address of a Ray."""
+    """The command that continues a run or sweep where it was. backend: RunStatus.backend; submission: of an address of
+    a Ray."""
+    if backend == "local" and names_sweep(run_id):
+        return f"visionjobs sweep {job} --sweep {run_id}"
     verb = "run" if backend == "local" else "submit"
     options = {"job": " --backend job", "ray": f" --backend ray --address {submission.get('address')}"}
     return f"visionjobs {verb} {job} --run {run_id}{options.get(backend, '')}"
@@ -216,17 +236,20 @@ def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
     run, kind, job, task, state, reasons (lines), message, backend, namespace, address (of a Ray), owner; attempt,
     attempts, epochs_done, epochs, step, steps, stage, done, total, eta_seconds, updated, best, row, gpu_hours, created,
     finished, folder (RunProgress tells what they mean); cluster: the JobState, of a Ray too; failures: what did not
-    answer; next: commands.
+    answer; next: commands. Of a sweep also sweep, metric, maximise, wanted, at_once and trials (SweepProgress); best
+    is {"metric", "value", "trial"} then, and what is an epoch's or a step's is null.
     """
-    progress = None if status.progress is None else asdict(status.progress)
-    known = progress or {}
+    known = {} if status.progress is None else asdict(status.progress)
+    if status.sweep is not None:
+        known |= dict.fromkeys(OF_TRIALS)
+        known |= {"best": _best_trial(status.sweep), "eta_seconds": sweep_eta(status.sweep)}
     job = status.job
     submission = status.submission
     same = ("attempt", "attempts", "epochs_done", "epochs", "step", "steps", "stage", "done", "total", "eta_seconds",
             "updated", "best", "row", "gpu_hours", "created", "finished")  # fmt: skip
     return {
         "run": status.name,
-        "kind": job.kind if job else "run",
+        "kind": status.kind,
         "job": job.job if job else known.get("job"),
         "task": known.get("task"),
         "state": status.state,
@@ -242,4 +265,9 @@ def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
         "cluster": None if job is None else asdict(job),
         "failures": [f"{failure.source}: {failure.error}" for failure in status.failures],
         "next": next_commands,
-    }
+    } | ({key: value for key, value in asdict(status.sweep).items() if key in OF_SWEEPS} if status.sweep else {})
+
+
+def _best_trial(sweep: SweepProgress) -> dict[str, Any] | None:
+    best = sweep.best
+    return None if best is None else {"metric": sweep.metric, "value": best.value, "trial": best.number}

@@ -26,7 +26,7 @@ DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_SOURCES = {
     "visionjobs/owner": "VISIONJOBS_OWNER",
     "visionjobs/job": "the name of the job file or dataset",
-    "visionjobs/run": "the name of the run",
+    "visionjobs/run": "the name of the run or sweep",
     QUEUE_LABEL: "VISIONJOBS_QUEUE",
 }
 """Label -> what to change where its value is not valid."""

@@ -11,5 +11,7 @@ mirrors.py      the trials in wandb
 watch.py        what is told to the person who waits
 finisher.py     what follows a trial's training, while the next ones train
 driver.py       an attempt of a sweep, from the claim to the report
+best_job.py     the best configuration as a job file
+load.py         a sweep's folder -> what its report is made of
 ending.py       what a sweep ends with: results.json, the best job file, the report
 """

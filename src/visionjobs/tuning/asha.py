@@ -1,7 +1,8 @@
 """Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2, the stopping variant) by epochs.
 
-Rungs are at grace * reduction^k epochs. A trial that reaches one goes on if its value there is among the best
-1 / reduction of those recorded so far; never is one stopped at its last epoch, which has been trained by then.
+Rungs are at grace * reduction^k epochs, as long as a trial that goes on from there has as many epochs to the next one:
+one that is stopped shortly before its end saves nothing, and might have been the best. A trial that reaches one goes on
+if its value there is among the best 1 / reduction of those recorded so far.
 
 Tune's scheduler, told at its start of what earlier attempts of the sweep recorded: from histories, so by epochs, not by
 iterations since a restart.
@@ -21,6 +22,10 @@ from visionjobs.sweeps import Stopped, section_of
 NUMBER, EPOCH, VALUE, ENDED = "number", "epoch", "value", "ended"
 """Keys of what a trial reports: its number, epochs done, the metric there (None: it has none), and, in its last report,
 how it ended."""
+
+
+ROUNDING = 1.0001
+"""Tune counts the rungs by logarithms, which lose one where the last is just reached."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Asha(ASHAScheduler):  # type: ignore[misc]  # Ray Tune has no types
             time_attr=EPOCH,
             metric=VALUE,
             mode="max" if section.maximise else "min",
-            max_t=max(spec.train.epochs, section.grace),
+            max_t=max(section.grace, spec.train.epochs / section.reduction) * ROUNDING,
             grace_period=section.grace,
             reduction_factor=section.reduction,
             stop_last_trials=False,

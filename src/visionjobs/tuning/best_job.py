@@ -31,6 +31,11 @@ def best_job_name(job: str) -> str:
     return f"{job[: LONGEST_NAME - len(SUFFIX)].rstrip('_')}{SUFFIX}"
 
 
+def best_job_key(job: str) -> str:
+    """Where in the sweep's folder its file lies."""
+    return f"best/{best_job_name(job)}.yaml"
+
+
 def best_job_file(spec: JobSpec, trial: TrialState, metric: str, sweep_id: str) -> str:
     """The trial's configuration in the job files' own format: what is searched, what is not the default, and the keys
     that tell what is trained. spec: the sweep's, as resolved."""

@@ -128,7 +128,7 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
     message = f"{failed} of {len(progress.trials)} trials failed" if failed else None
     best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
     holder.update_record(
-        state=COMPLETE, finished=now(), message=message, gpu_hours=_gpu_hours(progress), best=best,
+        state=COMPLETE, finished=progress.finished, message=message, gpu_hours=_gpu_hours(progress), best=best,
         trials_done=len(progress.trials),
     )  # fmt: skip
 

@@ -1,0 +1,34 @@
+"""A sweep's folder -> SweepSummary, of which its report is made."""
+
+from __future__ import annotations
+
+from visionjobs.errors import MissingObjectError
+from visionjobs.report.sweep_summary import SweepSummary
+from visionjobs.sweep_progress import SweepProgress
+from visionjobs.sweeps import Sweep
+from visionjobs.tuning.best_job import best_job_file, best_job_key
+
+
+def load_sweep(sweep: Sweep, progress: SweepProgress) -> SweepSummary:
+    """Read what there is besides its progress. Without a job file where the stored one is of another trial than the
+    best one now, or not written yet: the report names its address. Raises UserError (damaged)."""
+    spec, best, key = sweep.spec(), progress.best, best_job_key(progress.job)
+    text = best_job_file(spec, best, progress.metric, sweep.id) if best else ""
+    if text and text != _stored(sweep, key):
+        text = ""
+    return SweepSummary(
+        progress=progress,
+        spec=spec,
+        record=sweep.folder.record(),
+        claims=[claim for claim in sweep.folder.claims() if claim.kind == "attempt"],
+        dataset=sweep.folder.dataset() or {},
+        job_file=text,
+        job_path=f"{sweep.store.address}/{key}" if text else "",
+    )
+
+
+def _stored(sweep: Sweep, key: str) -> str | None:
+    try:
+        return sweep.store.read(key).decode(errors="replace")
+    except MissingObjectError:
+        return None

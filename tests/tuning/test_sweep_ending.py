@@ -1,0 +1,143 @@
+"""What a sweep ends with: a job file that trains the best trial again, results.json and a report that agree."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from finished_sweep import RATES, begin, complete, end, make_sweep, stop_early, the_sweep
+from page_text import PageText
+from tiny_sweep import start_sweep, trained
+
+from visionjobs.errors import FinalError, SupersededError, VisionjobsError
+from visionjobs.jobfile import load_job
+from visionjobs.report.formatting import moment
+from visionjobs.report.sweep import build_sweep_report
+from visionjobs.runs import Attempt
+from visionjobs.sweep_progress import COMPLETE, STOPPED, follow_sweep
+from visionjobs.sweeps import Sweep, trial_spec
+from visionjobs.tuning import ending
+from visionjobs.tuning.ending import finish_sweep
+from visionjobs.tuning.load import load_sweep
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ended")
+    make_sweep(folder)
+    return folder
+
+
+@pytest.fixture
+def sweep(made: Path, tmp_path: Path) -> Sweep:
+    shutil.copytree(made / "storage", tmp_path / "storage")
+    return the_sweep(tmp_path)
+
+
+def files(sweep: Sweep) -> dict[str, bytes]:
+    """All that it ends with."""
+    keys = [entry.key for folder in ("best", "report") for entry in sweep.store.entries(folder)]
+    return {key: sweep.store.read(key) for key in (*keys, "results.json")}
+
+
+def page(sweep: Sweep) -> PageText:
+    return PageText(sweep.store.read("report/report.html").decode())
+
+
+def test_all_agree_on_the_best_trial(sweep: Sweep) -> None:
+    progress = follow_sweep(sweep)
+    assert [trial.state for trial in progress.trials] == [COMPLETE, COMPLETE, STOPPED]
+    last = [sweep.run_of(trial).history()[-1]["val_loss"] for trial in sweep.trials()[:2]]
+    number = last.index(min(last))
+    assert progress.best is not None
+    assert (progress.best.number, progress.best.value) == (number, last[number])
+
+    results = json.loads(sweep.store.read("results.json"))
+    assert (results["best"]["trial"], results["best"]["value"]) == (number, last[number])
+    assert [trial["state"] for trial in results["trials"]] == [COMPLETE, COMPLETE, STOPPED]
+    record = sweep.folder.record()
+    assert record["state"] == COMPLETE
+    assert record["best"] == {"trial": number, "metric": "val_loss", "value": last[number]}
+    assert load_job(Path(sweep.store.address, "best/tiny_best.yaml")).train.lr == RATES[number]
+    assert f"Trial {number}" in page(sweep).text
+    assert moment(record["finished"]) in page(sweep).text
+    assert "best/tiny_best.yaml" in page(sweep).text
+
+
+def test_the_job_file_is_the_best_trials_own_job(sweep: Sweep) -> None:
+    """But for its name and the versions that its run has pinned."""
+    best = follow_sweep(sweep).best
+    assert best is not None
+    job = load_job(Path(sweep.store.address, "best/tiny_best.yaml"))
+    assert job.sweep is None
+    wanted = trial_spec(sweep.spec(), best.parameters).model_dump(exclude={"name": True, "data": {"version"}})
+    assert job.model_dump(exclude={"name": True, "data": {"version"}}) == wanted
+
+
+def test_its_report_is_that_of_the_folder_which_it_leaves(made: Path) -> None:
+    """So `visionjobs report` builds the same one."""
+    sweep = the_sweep(made)
+    report = sweep.store.at("report")
+    written = {entry.key: report.read(entry.key) for entry in report.entries()}
+    assert build_sweep_report(load_sweep(sweep, follow_sweep(sweep))) == written
+
+
+def test_written_again_it_is_the_same(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "now", lambda: "2026-05-04T10:11:12+00:00")
+    stages: list[str] = []
+    progress = finish_sweep(sweep, Attempt(sweep.folder, 1), stages.append)
+    assert (stages, progress.finished) == (["the sweep's report"], "2026-05-04T10:11:12+00:00")
+    before = files(sweep)
+    sweep.store.delete(list(before))
+    finish_sweep(sweep, Attempt(sweep.folder, 1), stages.append)
+    assert files(sweep) == before
+
+
+def test_whoever_was_superseded_writes_nothing(sweep: Sweep) -> None:
+    before = files(sweep)
+    sweep.folder.claim("attempt", {})
+    sweep.store.delete(list(before))
+    with pytest.raises(SupersededError):
+        finish_sweep(sweep, Attempt(sweep.folder, 1), lambda _: None)
+    assert not [key for key in before if sweep.store.exists(key)]
+
+
+def test_a_job_file_of_another_trial_is_not_named(sweep: Sweep) -> None:
+    """A continued sweep has found a better one, and has not ended yet."""
+    summary = load_sweep(sweep, follow_sweep(sweep))
+    assert summary.job_path == f"{sweep.store.address}/best/tiny_best.yaml"
+    assert summary.job_file == Path(summary.job_path).read_text()
+    sweep.store.write("best/tiny_best.yaml", "task: classification\n")
+    stale = load_sweep(sweep, follow_sweep(sweep))
+    assert (stale.job_file, stale.job_path) == ("", "")
+    assert "tiny_best.yaml" not in build_sweep_report(stale)["report.html"].decode()
+
+
+def test_without_a_complete_trial_there_is_no_best_one(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "train.epochs=1")
+    holder = begin(common)
+    trial = trained(common, 0)
+    stop_early(common, trial)
+    progress = finish_sweep(common.sweep, holder, lambda _: None)
+    assert progress.best is None
+    results = json.loads(common.sweep.store.read("results.json"))
+    assert results["best"] is None
+    assert "No trial is complete" in page(common.sweep).text
+    assert common.sweep.store.entries("best") == []
+    with pytest.raises(FinalError, match="no trial is complete"):
+        end(common, holder)
+    assert common.sweep.folder.record()["state"] == "failed"
+
+
+def test_one_that_did_not_end_leaves_the_sweep_to_be_continued(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "train.epochs=1")
+    holder = begin(common)
+    complete(common, trained(common, 0))
+    common.sweep.add_trial(1, {"train.lr": 5e-3})
+    with pytest.raises(VisionjobsError, match="1 of 2 trials did not end: trial 1 is waiting"):
+        end(common, holder)
+    record = common.sweep.folder.record()
+    assert (record["state"], record.get("best")) == ("interrupted", None)
+    assert common.sweep.store.exists("best/tiny_best.yaml"), "the best one so far"
