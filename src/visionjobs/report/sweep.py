@@ -130,7 +130,7 @@ def _configuration(sweep: SweepSummary, best: TrialState) -> Iterator[Block]:
     if sweep.job_file:
         yield Text("To train it again, or further, as a job of its own:")
         yield Code(f"visionjobs run {shlex.quote(sweep.job_path)}")
-        yield Text("The job file, with every default written out:")
+        yield Text("The job file:")
         yield Code(sweep.job_file.rstrip())
 
 
