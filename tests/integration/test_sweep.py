@@ -199,3 +199,15 @@ def test_a_sweep_without_a_complete_trial_fails(searched: Project) -> None:
     assert "no trial is complete" in told
     assert "has used its 1 attempts (limits.attempts)" in " ".join(told.split())
     assert progress_of(searched, sweep_id).trials[0].state == FAILED
+
+
+def test_trials_of_two_workers_drive_ray_train(searched: Project) -> None:
+    """One that trains to the end, and one that is stopped early."""
+    options = ("--set", "resources.workers=2", "--samples", "2", "--set", "train.epochs=2")
+    ended = sweep(searched, "search", *options, "--set", "sweep.space={train.lr: {choice: [0.001, 0.000001]}}")
+    assert [trial.state for trial in ended.progress.trials] == [COMPLETE, STOPPED]
+    run = open_store(ended.progress.trials[0].address)
+    (attempt,) = json.loads(run.read("record.json"))["attempts"]
+    assert attempt["workers"] == attempt["facts"]["world"] == 2
+    assert run.exists("report/report.html")
+    assert searched.processes() == []

@@ -33,7 +33,10 @@ sweep:
   at_once: 2
   space:
     train.lr: {choice: [0.001, 0.000001]}
+    train.batch: {choice: [16, 2]}
 """
+SLOW_AND_BAD = {"train.lr": 1e-6, "train.batch": 2}
+"""What seed 0 proposes for trial 1: it comes to each rung after trial 0, and is worse there."""
 
 
 def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, monkeypatch) -> None:
@@ -43,6 +46,7 @@ def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, m
             monkeypatch.setenv(name, value)
     settings, root = Settings.from_env(), open_store(project.storage)
     spec = pin_sweep(root, parse_job(JOB, "job", "held"), settings.cache)
+    parameters: dict[int, object] = {}
     seen: list[tuple[float, int, list[str]]] = []
     held: list[Connection] = []
     at_the_end: list[object] = []
@@ -52,9 +56,10 @@ def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, m
         with connect(given) as connection:
             held.append(connection)
             yield connection
-            at_the_end.extend([connection.free(), connection.resources, placement_groups(), living_actors()])
+            at_the_end.extend([connection.free(), connection.resources, placement_groups(), living_actors(connection)])
 
     def changed(progress: SweepProgress) -> None:
+        parameters.update({trial.number: trial.parameters for trial in progress.trials})
         seen.append((time.monotonic(), held[0].free().cpus, [trial.state for trial in progress.trials]))
 
     def ignore(*_: object) -> None:
@@ -63,6 +68,7 @@ def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, m
     watcher = SweepWatcher(ignore, changed, ignore, ignore, lambda *_: ignore)
     run_sweep(settings, root, spec, None, watcher, SweepPlace(joined, HERE.trials, keeps_logs=False))
 
+    assert parameters[1] == SLOW_AND_BAD
     total = at_the_end[1].cpus
     assert at_the_end[0] == at_the_end[1], "all CPUs are free at the end"
     assert set(at_the_end[2]) <= {"REMOVED"}
@@ -80,7 +86,8 @@ def placement_groups() -> list[str]:
     return [group["state"] for group in ray.util.placement_group_table().values()]
 
 
-def living_actors() -> list[str]:
+def living_actors(connection: Connection) -> list[str]:
     from ray.util.state import list_actors
 
-    return [actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])]
+    living = list_actors(address=connection.dashboard_url, filters=[("state", "=", "ALIVE")])
+    return [actor.class_name for actor in living]
