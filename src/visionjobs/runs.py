@@ -98,17 +98,17 @@ class Run:
 
     def dataset(self) -> dict[str, Any] | None:
         """The manifest of the dataset that the run is of, as it was when the run began."""
-        return _read_json(self.store, "dataset.json")
+        return read_json(self.store, "dataset.json")
 
     def record(self) -> dict[str, Any]:
         """The record, or {} before the first attempt wrote one."""
-        return _read_json(self.store, "record.json") or {}
+        return read_json(self.store, "record.json") or {}
 
     def claims(self) -> list[Claim]:
         """All claims, oldest first."""
         found = []
         for name in self._numbers():
-            claim = _read_json(self.store, f"attempts/{name}/claim.json")
+            claim = read_json(self.store, f"attempts/{name}/claim.json")
             if claim is not None:
                 found.append(Claim(int(name), claim["kind"], claim["started"], claim["info"]))
         return found
@@ -142,7 +142,7 @@ class Run:
 
     def metrics(self) -> dict[str, Any] | None:
         """metrics.json, or None before the run was finalised."""
-        return _read_json(self.store, "metrics.json")
+        return read_json(self.store, "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -207,16 +207,21 @@ def request_stop(store: Store, reason: str) -> None:
 
 def stop_requested(store: Store) -> str | None:
     """Why the run or the attempt at `store` is to stop, or None."""
-    request = _read_json(store, STOP)
+    request = read_json(store, STOP)
     return None if request is None else str(request.get("reason") or "it was asked to")
 
 
 def open_run(root: Store, run_id: str) -> Run:
-    """An existing run by its id. Raises UserError with the nearest id."""
+    """An existing run by its id. Raises UserError with the nearest id, or where it is a sweep's."""
     if RUN_ID.match(run_id) or TRIAL_ID.match(run_id):  # else it might not even name a folder
         run = Run(run_id, run_folder(root, run_id))
         if run.store.exists("spec.yaml"):
             return run
+        if root.exists(f"sweeps/{run_id}/spec.yaml"):
+            raise UserError(
+                f"{run_id} is a sweep: give one of its trials, which are runs, such as {run_id}-t000; `visionjobs "
+                f"report {run_id}` tells which there are and compares them"
+            )
     known = run_ids(root)
     hint = nearest(run_id, known) or (" `visionjobs runs` lists them." if known else " There are no runs there.")
     raise UserError(f'There is no run "{run_id}" in {root.address}.{hint}')
@@ -250,10 +255,11 @@ def dump_rows(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def read_progress(attempt_store: Store) -> dict[str, Any] | None:
     """An attempt's progress.json (epoch, step, ...), or None before its first."""
-    return _read_json(attempt_store, "progress.json")
+    return read_json(attempt_store, "progress.json")
 
 
-def _read_json(store: Store, key: str) -> dict[str, Any] | None:
+def read_json(store: Store, key: str) -> dict[str, Any] | None:
+    """The object in a file of a run's or sweep's folder, None where it is not there. Raises UserError (damaged)."""
     try:
         text = store.read(key)
     except MissingObjectError:

@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from visionjobs.errors import MissingObjectError, ObjectExistsError, UserError, nearest
+from visionjobs.errors import ObjectExistsError, UserError, nearest
 from visionjobs.jobfile import dump_spec
-from visionjobs.runs import TRIAL_ID, Attempt, Run, create_run, new_run_id, now, request_stop, run_folder
+from visionjobs.runs import TRIAL_ID, Attempt, Run, create_run, new_run_id, now, read_json, request_stop, run_folder
 from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import Sweep as SweepSection
 from visionjobs.spec_sweep import with_parameters
@@ -87,11 +87,11 @@ class Sweep:
         return section_of(self.spec())
 
     def trials(self) -> list[Trial]:
-        """All trials that were made, by number."""
+        """All trials that were made, by number. Raises UserError (damaged)."""
         names = [entry.key for entry in self.store.entries("trials") if re.search(r"/\d+\.json$", entry.key)]
         with ThreadPoolExecutor(16) as pool:  # each is a question to the storage
-            found = [json.loads(data) for data in pool.map(self.store.read, names)]
-        trials = [Trial(entry["number"], entry["run"], entry["parameters"]) for entry in found]
+            found = pool.map(lambda name: read_json(self.store, name), names)
+            trials = [Trial(entry["number"], entry["run"], entry["parameters"]) for entry in found if entry is not None]
         return sorted(trials, key=lambda trial: trial.number)
 
     def run_of(self, trial: Trial) -> Run:
@@ -130,11 +130,8 @@ class Sweep:
 
     def stopped(self, trial: Trial) -> Stopped | None:
         """The scheduler's decision to end the trial, None where there is none."""
-        try:
-            entry = json.loads(self.store.read(f"trials/{trial.number:04}.stopped.json"))
-        except MissingObjectError:
-            return None
-        return Stopped(entry["epoch"], entry["value"], entry["cutoff"])
+        entry = read_json(self.store, f"trials/{trial.number:04}.stopped.json")
+        return None if entry is None else Stopped(entry["epoch"], entry["value"], entry["cutoff"])
 
 
 def section_of(spec: JobSpec) -> SweepSection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import NamedTuple
 
 import pytest
 from finished_runs import Project, make_storage
+from finished_sweep import make_sweep, the_sweep
 
 from visionjobs.cli.app import main
+from visionjobs.sweeps import Sweep
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
@@ -60,3 +63,18 @@ def project(
 ) -> Project:
     """A copy of it, in the storage that `visionjobs` uses."""
     return Project(finished_storage, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def swept_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete sweep of the tiny job in its storage; tests work on copies (finished_sweep.py)."""
+    folder = tmp_path_factory.mktemp("swept")
+    make_sweep(folder)
+    return folder
+
+
+@pytest.fixture
+def swept(swept_storage: Path, tmp_path: Path, visionjobs: Callable[..., Ended]) -> Sweep:
+    """That sweep, copied into the storage that `visionjobs` uses."""
+    shutil.copytree(swept_storage / "storage", tmp_path / "storage", dirs_exist_ok=True)
+    return the_sweep(tmp_path)

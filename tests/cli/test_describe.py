@@ -158,3 +158,15 @@ def test_mistakes_end_with_status_2(visionjobs, arguments, message):
     assert ended.status == 2
     assert message in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_it_tells_what_a_sweep_searches(visionjobs):
+    space = "{train.lr: {loguniform: [1e-4, 1e-2]}, train.batch: {choice: [16, 32, 64]}, data.augment: {choice: [none]}"
+    space += ", model.dropout: {uniform: [0, 0.5]}, train.seed: {int: [0, 9]}}"
+    told = visionjobs("describe", "convnet", "--set", f"sweep={{metric: val_loss, trials: 7, space: {space}}}").err
+    assert "sweep: 7 trials, by val_loss (lower is better), random search, scheduler asha" in told
+    rows = ["train.lr │ 0.0001 to 0.01 (loguniform) │ 0.001 │", "train.batch │ 16, 32 or 64 │ 32 │",
+            "data.augment │ none │ none │", "model.dropout │ 0 to 0.5 (uniform) │ 0.0 │",
+            "train.seed │ 0 to 9 (int) │ 0 │"]  # fmt: skip
+    assert [row for row in rows if f"│ {row}" not in told] == []
+    assert "searched" not in visionjobs("describe", "yolo").err, "a job without a sweep section"

@@ -19,7 +19,7 @@ from visionjobs.storage import open_store
 
 
 def compare(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="2 to 8 finished runs of one task")],
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="2 to 8 finished runs or trials of one task")],
     out_folder: Annotated[
         str | None, typer.Option("--out", metavar="FOLDER", help="write here instead of into the storage")
     ] = None,
@@ -34,8 +34,8 @@ def compare(
 
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    check_ids(run_ids)
     runs = [open_run(root, run_id) for run_id in run_ids]
+    check_ids(run_ids)
     default = f"compare/{datetime.now(UTC):%Y%m%d-%H%M%S}-{run_ids[0]}-{secrets.token_hex(2)}"
     store = output_store(root, default, out_folder, PAGE)
     files = build_comparison([with_boxes(run, load_summary(run)) for run in runs], now())

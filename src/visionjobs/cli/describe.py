@@ -11,6 +11,7 @@ from rich.table import Table
 
 from visionjobs.cli.console import err, out, print_warning
 from visionjobs.cli.describe_boxes import describe_detector, detector_table
+from visionjobs.cli.describe_sweep import search_table
 from visionjobs.data.camvid_classes import CAMVID
 from visionjobs.errors import VisionjobsError
 from visionjobs.jobfile import dump_spec, find_job, load_job
@@ -33,7 +34,7 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")] = False,
 ) -> None:
     """Show a job with all its defaults, the size of its model and its FLOPs; but for detection also its receptive field
-    and memory."""
+    and memory. Where the job has a sweep section, what that searches."""
     settings = Settings.from_env()
     spec = load_job(find_job(job, settings.jobs), sets or [])
     with err.status("Measuring the model"):
@@ -44,10 +45,12 @@ def describe(
     err.print(dump_spec(spec), soft_wrap=True, markup=False)
     if spec.task == "detection":
         err.print(detector_table(description, _weights_text(description["spec"], description["weights"])))
-        return
-    err.print(_table(description))
-    if description["aspp"]:
-        err.print(_aspp_table(description["aspp"]))
+    else:
+        err.print(_table(description))
+        if description["aspp"]:
+            err.print(_aspp_table(description["aspp"]))
+    if spec.sweep is not None:
+        err.print(search_table(spec, spec.sweep))
 
 
 def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import typer
 from rich.table import Column, Table
 
 from visionjobs.cli.console import byte_progress, counting_progress, err, number, out, print_warning
+from visionjobs.cli.trained import open_trained
 from visionjobs.errors import UserError
-from visionjobs.runs import Run, open_run
+from visionjobs.runs import Run
 from visionjobs.settings import Settings
 from visionjobs.spec import Detect, flatten
 from visionjobs.storage import OnBytes, Store, open_store
@@ -69,7 +70,7 @@ def evaluate(
 def _evaluate_run(run_id: str, split: str | None, data: str | None, version: str | None) -> None:
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    run = open_run(root, run_id)
+    run = open_trained(root, run_id)
     spec = run.spec_now()
     evaluation = (
         _boxes_with_progress(run, root, split, data, version, settings)

@@ -11,8 +11,9 @@ import typer
 from rich.text import Text
 
 from visionjobs.cli.console import byte_progress, err, out
+from visionjobs.cli.trained import open_trained
 from visionjobs.errors import UserError
-from visionjobs.runs import Run, open_run
+from visionjobs.runs import Run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes, Store, open_store
@@ -38,7 +39,7 @@ def export(
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    run = open_run(root, run_id)
+    run = open_trained(root, run_id)
     place = None if file is None else _place(file, settings)
     from visionjobs.inference.export_check import SUFFIX
 

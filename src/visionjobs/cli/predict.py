@@ -12,8 +12,9 @@ import typer
 from rich.text import Text
 
 from visionjobs.cli.console import counting_progress, err, out
+from visionjobs.cli.trained import open_trained
 from visionjobs.errors import UserError
-from visionjobs.runs import Run, open_run
+from visionjobs.runs import Run
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
@@ -51,7 +52,7 @@ def predict(
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    run = open_run(root, run_id)
+    run = open_trained(root, run_id)
     _check_floor(run, floor)
     target = _target(out_folder, run)
     from visionjobs.inference.reading import find_images

@@ -1,4 +1,4 @@
-"""`visionjobs runs`: the runs in storage, newest last."""
+"""`visionjobs runs`: the runs and sweeps in storage, newest last."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from rich.table import Column, Table
 
 from visionjobs.cli.cluster_jobs import ClusterJobs
 from visionjobs.cli.console import err, number, out, print_warning
+from visionjobs.cli.runs_sweeps import OF_SWEEPS, describe_sweep, sweep_table
 from visionjobs.cluster.run_status import cluster_state, joined_state
 from visionjobs.cluster.state import JobState
+from visionjobs.cluster.submission import TRAINING
 from visionjobs.errors import UserError, nearest
 from visionjobs.run_progress import run_state
 from visionjobs.runs import Run, open_run, run_ids
 from visionjobs.settings import Settings
 from visionjobs.spec import flatten
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import sweep_ids
 
 MAIN_METRICS = {"classification": "accuracy", "segmentation": "miou", "detection": "floors.0.001.coco.AP"}
 """Task -> the metric that is shown of its runs."""
@@ -34,31 +37,46 @@ AP = re.compile(r"^floors\.(.+)\.coco\.AP$")
 
 
 def list_runs(
-    job: Annotated[str | None, typer.Option("--job", help="only runs of this job")] = None,
+    job: Annotated[str | None, typer.Option("--job", help="only runs and sweeps of this job")] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="only runs created on or after this date, 2026-01-31")
+        str | None, typer.Option("--since", help="only those created on or after this date, 2026-01-31")
     ] = None,
     sort: Annotated[
         str, typer.Option("--sort", help="date, job, or a key of metrics.json: accuracy, floors.0.25.coco.AP")
     ] = "date",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run on stdout")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a run or sweep on stdout")] = False,
 ) -> None:
-    """List the runs in storage by job, date or metric; with a kubeconfig, also those that only the cluster knows."""
+    """List the runs in storage by job, date or metric, and the sweeps; with a kubeconfig, also those that only the
+    cluster knows.
+
+    A sweep's trials are not among the runs: `visionjobs status SWEEP` lists them. A metric sorts the runs alone.
+    """
     if since is not None:
         _checked_date(since)
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
     cluster = ClusterJobs()
     with ThreadPoolExecutor(16) as pool:  # each takes a few reads from storage
-        found = pool.map(lambda run_id: describe_run(root, run_id), run_ids(root))
-        readable = _with_cluster([row for row in found if row is not None], cluster.take())
-    rows = [row for row in readable if job in (None, row["job"]) and (since is None or row["created"] >= since)]
-    rows.sort(key=_sort_key(sort, rows))
+        found = [
+            *pool.map(lambda run_id: describe_run(root, run_id), run_ids(root)),
+            *pool.map(lambda sweep_id: describe_sweep(root, sweep_id), sweep_ids(root)),
+        ]
+    rows = _with_cluster([row for row in found if row is not None], cluster.take())
+    rows = [row for row in rows if job in (None, row["job"]) and (since is None or row["created"] >= since)]
+    runs = [row for row in rows if row["kind"] == "run"]
+    runs.sort(key=_sort_key(sort, runs))
+    sweeps = [row for row in rows if row["kind"] == "sweep"]
+    sweeps.sort(key=_sort_key("job" if sort == "job" else "date", sweeps))
     if as_json:
-        for row in rows:
+        for row in runs + sweeps:
             out.print(json.dumps(row), markup=False)
         return
-    err.print(_table(rows, sort) if rows else f"There are no such runs in {root.address}.")
+    if not rows:
+        err.print(f"There are no such runs in {root.address}.")
+    if runs:
+        err.print(_table(runs, sort))
+    if sweeps:
+        err.print(sweep_table(sweeps))
 
 
 def _table(rows: list[dict[str, Any]], sort: str) -> Table:
@@ -98,21 +116,22 @@ def describe_run(root: Store, run_id: str) -> dict[str, Any] | None:
 
 
 def _with_cluster(rows: list[dict[str, Any]], jobs: Iterable[JobState]) -> list[dict[str, Any]]:
-    """Rows of which each tells its state on the cluster too, and rows of runs that have no folder yet."""
-    of_runs = {job.name: job for job in jobs if job.kind == "run"}
+    """Rows of which each tells its state on the cluster too, and rows of runs and sweeps that have no folder yet."""
+    training = {job.name: job for job in jobs if job.kind in TRAINING}
     for row in rows:
-        job = of_runs.pop(row["run"], None)
+        job = training.pop(row["run"], None)
         if job is not None:
             row["state"] = joined_state(row["state"], row["started"], row["finished"], job)
-    return rows + [_cluster_row(job) for job in of_runs.values()]
+    return rows + [_cluster_row(job) for job in training.values()]
 
 
 def _cluster_row(job: JobState) -> dict[str, Any]:
-    """A run that only the cluster knows: submitted by its manifest, and not begun."""
-    absent = ("task", "dataset", "message", "epochs", "started", "finished", "gpu_hours", "address")
+    """A run or sweep that only the cluster knows: submitted by its manifest, and not begun."""
+    absent = ("task", "dataset", "message", "started", "finished", "gpu_hours", "address")
     created = datetime.fromisoformat(job.created).isoformat()
     told = {"run": job.name, "job": job.job, "state": cluster_state(job), "attempts": 0, "created": created}
-    return dict.fromkeys(absent) | told | {"metrics": {}}
+    own = dict.fromkeys(OF_SWEEPS) if job.kind == "sweep" else {"epochs": None, "metrics": {}}
+    return dict.fromkeys(absent) | {"kind": job.kind} | told | own
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -120,6 +139,7 @@ def _row(run: Run) -> dict[str, Any]:
     claims = run.claims()
     metrics = flatten((run.metrics() or {}).get("metrics", {}))
     return {
+        "kind": "run",
         "run": run.id,
         "job": spec.name,
         "task": spec.task,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from visionjobs.cli.console import print_warning, stage_progress
 from visionjobs.cli.run import SAMPLES, check_weights_for_sample, continued_spec, on_sample, tell_of_changed_file
 from visionjobs.cli.submit_inputs import check_inputs, check_run
+from visionjobs.cli.trained import open_trained
 from visionjobs.cluster.check import Check, look
 from visionjobs.cluster.submission import Submission, evaluate_submission, import_submission, run_submission
 from visionjobs.errors import UserError
@@ -125,7 +126,7 @@ def plan_evaluation(
     """A finished run, evaluated in a pod of its own."""
     from visionjobs.training.evaluate import choose_dataset, place
 
-    run = open_run(root, run_id)
+    run = open_trained(root, run_id)
     spec = run.spec_now()
     if run.metrics() is None:
         raise UserError(f"run {run_id} is not finished: there are no weights to evaluate; `visionjobs status {run_id}`")

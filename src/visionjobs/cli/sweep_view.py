@@ -49,34 +49,41 @@ MARGIN_LINES = 8
 
 
 def trial_table(progress: SweepProgress, rows: int | None = None) -> Table:
-    """The trials: parameters, state, epochs, the metric after the last epoch, times. rows: as many are shown at most,
-    those that run and the best ones first."""
+    """The trials, a line each: parameters, state, epochs, the metric after the last epoch, times. rows: as many are
+    shown at most, those that run and the best ones first."""
     shown = progress.trials if rows is None or len(progress.trials) <= rows else _foremost(progress, max(rows, 1))
     keys = list(dict.fromkeys(key for trial in progress.trials for key in trial.parameters))
-    table = Table("trial", *short_names(keys), "state", "epochs", progress.metric, "time", "left", box=SIMPLE_HEAD)
-    best = progress.best
+    best, metric = progress.best, progress.metric.removeprefix("val_")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("trial", no_wrap=True)
+    for name in short_names(keys):  # where it is narrow, these alone are cut off
+        table.add_column(Text(name.replace("_", "_\n"), no_wrap=True, overflow="ellipsis"))
+    for name in ("state", "epochs", metric, "time", "left"):
+        table.add_column(name, no_wrap=True)
     for trial in shown:
-        mark = " (own)" if trial.number == 0 else ""
         is_best = best is not None and trial.number == best.number
         table.add_row(
-            f"{trial.number}{mark}",
-            *(_value(trial.parameters.get(key)) for key in keys),
-            Text(trial.state, COLOURS.get(trial.state, "")),
+            f"{trial.number}{' own' if trial.number == 0 else ''}",
+            *(Text(_value(trial.parameters.get(key)), no_wrap=True, overflow="ellipsis") for key in keys),
+            Text(trial.state.partition(" ")[0], COLOURS.get(trial.state, "")),  # stopped early, silent for 0:12:34
             f"{trial.epochs_done}/{trial.epochs}",
-            Text(f"{number(trial.value)}{' best' if is_best else ''}", "bold" if is_best else ""),
+            Text(f"{number(trial.value)}{' *' if is_best else ''}", "bold green" if is_best else ""),
             _clock(trial.seconds) if trial.seconds else "",
             _clock(trial.eta_seconds),
         )
-    if hidden := len(progress.trials) - len(shown):
-        table.caption = f"... and {hidden} more"
+    hidden = len(progress.trials) - len(shown)
+    told = [f"... and {hidden} more"] if hidden else []
+    told += ["* the best of those that are complete"] if best is not None else []
+    table.caption, table.caption_justify = "; ".join(told) or None, "left"
     return table
 
 
 def _foremost(progress: SweepProgress, rows: int) -> list[TrialState]:
-    sign = -1 if progress.maximise else 1
+    sign, best = -1 if progress.maximise else 1, progress.best
 
     def place(trial: TrialState) -> tuple[int, float, int]:
-        order = ORDER.index(trial.state) if trial.state in ORDER else 0
+        is_first = trial.state not in ORDER or (best is not None and trial.number == best.number)
+        order = 0 if is_first else ORDER.index(trial.state)
         return order, float("inf") if trial.value is None else sign * trial.value, trial.number
 
     return sorted(sorted(progress.trials, key=place)[:rows], key=lambda trial: trial.number)
@@ -89,14 +96,16 @@ def short_names(keys: Sequence[str]) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.2e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.3g}"
 
 
 def _clock(seconds: float | None) -> str:
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def summary_line(progress: SweepProgress) -> str:
@@ -118,6 +127,7 @@ class SweepView:
         self._console = console
         self._warned: set[str] = set()
         self._stage_text = ""
+        self._spinner = Spinner("dots")
         self._progress: SweepProgress | None = None
         self._states: dict[int, str] = {}
         self._plain_at = 0.0
@@ -146,7 +156,7 @@ class SweepView:
         kind = "a private Ray" if connection.private else "the Ray that is up"
         share = trials.share
         gpus = f" and {share.gpus:g} GPU(s)" if share.gpus else ""
-        self._say(f"sweep [bold]{sweep.id}[/] on {kind}, dashboard {connection.dashboard_url}")
+        self._say(Text.assemble("sweep ", (sweep.id, "bold"), f" on {kind}, dashboard {connection.dashboard_url}"))
         self._say(f"sweep folder {sweep.store.address}")
         self._say(
             f"{trials.at_once} trial(s) at once, each with {share.workers} worker(s) of {share.cpus} CPU(s){gpus}"
@@ -154,14 +164,14 @@ class SweepView:
         self._stage("starting the first trial")
 
     def _changed(self, progress: SweepProgress) -> None:
-        self._progress = progress
+        first, self._progress = self._progress is None, progress
         if any(trial.epochs_done for trial in progress.trials):
             self._stage_text = ""
         if self._console.is_terminal:
             return
         for trial in progress.trials:
             before, self._states[trial.number] = self._states.get(trial.number), trial.state
-            if trial.state == before:
+            if trial.state == before or (first and trial.ended):  # in an earlier attempt
                 continue
             if trial.state == RUNNING:
                 self._say(f"trial {trial.number} {_told(trial)}")
@@ -194,8 +204,8 @@ class SweepView:
             self._warned.add(text)
             print_warning(text)
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+    def _say(self, text: str | Text) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def _draw(self) -> RenderableType:
         parts: list[RenderableType] = []
@@ -205,7 +215,8 @@ class SweepView:
                 Text(summary_line(self._progress)),
             ]
         if self._stage_text:
-            parts.append(Spinner("dots", Text(self._stage_text)))
+            self._spinner.update(text=Text(self._stage_text))
+            parts.append(self._spinner)
         return Group(*parts)
 
 

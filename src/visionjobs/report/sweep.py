@@ -109,7 +109,11 @@ def _best(sweep: SweepSummary) -> Section:
     metric = f"{sweep.metric}, on the validation split after the last epoch; {direction(sweep)}. {sweep.definition}"
     if best is None:
         return Section("best", title, (Text("No trial is complete: there is no best one."), Text(metric)))
-    blocks: list[Block] = [best_table(sweep.progress, best, sweep.metric), Text(metric), Text(_optimistic(sweep))]
+    blocks: list[Block] = [
+        best_table(sweep.progress, best, sweep.metric, sweep.trials_at),
+        Text(metric),
+        Text(_optimistic(sweep)),
+    ]
     return Section("best", title, (*blocks, *_configuration(sweep, best)))
 
 
@@ -139,8 +143,9 @@ def _leaderboard(sweep: SweepSummary) -> Section:
         return Section("leaderboard", "Leaderboard", (Text("There are no trials yet."),))
     told = (
         "Complete trials by their value after the last epoch; then those that were stopped early, by the epochs that "
-        "they reached and their value there, which does not compare with that after more epochs; then the others. A "
-        "complete trial's number leads to its own report."
+        "they reached and their value there, which does not compare with that after more epochs; then the others."
     )
-    table = leaderboard_table(sweep.progress, sweep.spec, sweep.metric)
+    if sweep.trials_at is not None:
+        told += " A complete trial's number leads to its own report."
+    table = leaderboard_table(sweep.progress, sweep.spec, sweep.metric, sweep.trials_at)
     return Section("leaderboard", "Leaderboard", (table, Text(told)))

@@ -32,7 +32,8 @@ OTHERWISE_DEFINED = {
 class SweepSummary:
     """progress: its trials; spec: the job with its sweep section, as resolved. record, claims: of the sweep's folder;
     dataset: the manifest of the dataset (dataset.json), {} without. job_file: of the best trial's configuration, as
-    text, and job_path, where it lies; "" where no trial is complete."""
+    text, and job_path, where it lies; "" where no trial is complete. trials_at: where the page's links find the trials'
+    runs, by default from the sweep's own report folder; None: the page has no such links."""
 
     progress: SweepProgress
     spec: JobSpec
@@ -41,6 +42,7 @@ class SweepSummary:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     job_file: str = ""
     job_path: str = ""
+    trials_at: str | None = "../runs"
 
     @property
     def section(self) -> Sweep:

@@ -30,9 +30,9 @@ OWN = "the job's own"
 """What trial 0 is called."""
 
 
-def report_of(trial: TrialState) -> str:
-    """Where its own report lies, from the sweep's; "" where it has none."""
-    return f"../runs/{trial.run}/report/{PAGE}" if trial.state == COMPLETE else ""
+def report_of(trial: TrialState, trials_at: str | None) -> str:
+    """Where its own report lies; "" where it has none, or is not linked. trials_at: of SweepSummary."""
+    return f"{trials_at}/{trial.run}/report/{PAGE}" if trial.state == COMPLETE and trials_at is not None else ""
 
 
 def hours_text(value: float | None) -> str:
@@ -49,15 +49,15 @@ def differing(spec: JobSpec, trial: TrialState) -> dict[str, tuple[str, str]]:
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def best_table(progress: SweepProgress, best: TrialState, metric: str) -> Table:
-    """The best trial and trial 0. metric: its title."""
+def best_table(progress: SweepProgress, best: TrialState, metric: str, trials_at: str | None) -> Table:
+    """The best trial and trial 0. metric: its title; trials_at: of SweepSummary."""
     own = own_trial(progress)
-    rows = [(Cell(f"Trial {best.number}", link=report_of(best)), Cell("best"), Cell(decimal(best.value)),
+    rows = [(Cell(f"Trial {best.number}", link=report_of(best, trials_at)), Cell("best"), Cell(decimal(best.value)),
              difference_cell(gain(progress), progress.maximise))]  # fmt: skip
     if own is not None and own.number != best.number:
         last = finite(own.value) if own.state == COMPLETE else None
         told = () if own.state == COMPLETE else (f"{own.state}: {own.reason}" if own.reason else own.state,)
-        name = Cell("Trial 0", told, link=report_of(own))
+        name = Cell("Trial 0", told, link=report_of(own, trials_at))
         rows.append((name, Cell(OWN), Cell(decimal(last)), Cell(signed(None if last is None else 0.0))))
     heads = (Column("Trial", numeric=False), Column("", numeric=False), Column(metric), Column("Over trial 0"))
     return Table("Best trial", heads, tuple(rows))
@@ -70,7 +70,7 @@ def changes_table(changed: dict[str, tuple[str, str]]) -> Table:
     return Table("Parameters that differ", columns, rows)
 
 
-def leaderboard_table(progress: SweepProgress, spec: JobSpec, metric: str) -> Table:
+def leaderboard_table(progress: SweepProgress, spec: JobSpec, metric: str, trials_at: str | None) -> Table:
     """A row a trial. The reason why one ended stands below it, across."""
     keys, place, gpus = list(section_of(spec).space), ranks(progress), held_gpus(progress)
     columns = (
@@ -84,7 +84,7 @@ def leaderboard_table(progress: SweepProgress, spec: JobSpec, metric: str) -> Ta
         is_best = trial.number == best
         reason = (trial.reason,) if trial.reason and trial.state != COMPLETE else ()
         rows.append((
-            Cell(_name(trial, is_best), reason, link=report_of(trial)),
+            Cell(_name(trial, is_best), reason, link=report_of(trial, trials_at)),
             Cell(count(place.get(trial.number))),
             Cell(trial.state.replace(" ", NO_BREAK), (), "better" if is_best else ""),
             Cell(decimal(finite(trial.value)), tone="better" if is_best else ""),
