@@ -13,7 +13,7 @@ import yaml
 from visionjobs.errors import UserError
 from visionjobs.jobfile import dump_spec, job_names, load_job, parse_job
 from visionjobs.spec import JobSpec
-from visionjobs.spec_sweep import METRICS, Domain
+from visionjobs.spec_sweep import METRICS, Domain, with_parameters
 from visionjobs.sweeps import trial_spec
 from visionjobs.tasks import TASKS
 
@@ -257,3 +257,13 @@ def test_metrics_are_what_a_detector_reports() -> None:
 
 def test_every_task_has_metrics() -> None:
     assert set(METRICS) == {*TASKS, "detection"}
+
+
+def test_a_sha256_is_of_the_jobs_own_weights_only() -> None:
+    spec = parse_job(
+        "task: classification\nmodel: {name: resnet18, weights: a.pth, sha256: " + "a" * 64 + "}\ndata: {name: tiny}\n"
+        "sweep: {metric: val_loss, space: {model.weights: {choice: [a.pth, b.pth]}, train.lr: {choice: [0.1]}}}\n",
+        "job", "job",
+    )  # fmt: skip
+    assert with_parameters(spec, {"model.weights": "a.pth", "train.lr": 0.1})["model"]["sha256"] == "a" * 64
+    assert with_parameters(spec, {"model.weights": "b.pth", "train.lr": 0.1})["model"]["sha256"] is None

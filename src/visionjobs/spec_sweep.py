@@ -178,8 +178,12 @@ def _never_fits(spec: JobSpec, key: str, value: Any) -> str | None:
 
 
 def with_parameters(spec: JobSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The job as plain values, without its sweep section and with other values of some keys."""
+    """The job as plain values, without its sweep section and with other values of some keys. A sha256 is of the job's
+    own weights, and does not hold for others."""
     tree: dict[str, Any] = spec.model_dump(mode="json", exclude={"sweep"})
+    weights = parameters.get("model.weights", spec.model.weights), parameters.get("model.name", spec.model.name)
+    if weights != (spec.model.weights, spec.model.name):
+        tree["model"]["sha256"] = None
     for key, value in parameters.items():
         *sections, last = key.split(".")
         node = tree

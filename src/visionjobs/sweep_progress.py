@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import Any
 
 from visionjobs.run_progress import RunProgress, follow_run, run_state
@@ -73,15 +74,17 @@ class SweepProgress:
     @property
     def best(self) -> TrialState | None:
         """Of the complete trials the one with the best value after its last epoch, whose weights are kept; of equal
-        ones the first. Not of those that were stopped early: they have no weights, and fewer epochs."""
+        ones the first. Not of those that were stopped early: they have no weights, and fewer epochs. None where no
+        value is a number."""
         return best_trial(self.trials, maximise=self.maximise)
 
 
 def best_trial(trials: Sequence[TrialState], *, maximise: bool) -> TrialState | None:
     """See SweepProgress.best."""
-    complete = [trial for trial in trials if trial.state == COMPLETE and trial.value is not None]
+    values = {trial.number: trial.value for trial in trials if trial.state == COMPLETE and trial.value is not None}
     sign = -1 if maximise else 1
-    return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+    known = [trial for trial in trials if isfinite(values.get(trial.number, nan))]
+    return min(known, key=lambda trial: (sign * values[trial.number], trial.number), default=None)
 
 
 def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> SweepProgress:

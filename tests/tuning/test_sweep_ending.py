@@ -66,6 +66,12 @@ def test_all_agree_on_the_best_trial(sweep: Sweep) -> None:
     assert "best/tiny_best.yaml" in page(sweep).text
 
 
+def test_its_report_leads_to_the_trials_own(sweep: Sweep) -> None:
+    links = {link for link in page(sweep).links if not link.startswith("#")}
+    assert {Path(link).parent.parent.name for link in links} == {f"{sweep.id}-t000", f"{sweep.id}-t001"}
+    assert all(Path(sweep.store.address, "report", link).is_file() for link in links)
+
+
 def test_the_job_file_is_the_best_trials_own_job(sweep: Sweep) -> None:
     """But for its name and the versions that its run has pinned."""
     best = follow_sweep(sweep).best
