@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from benchmarks import checkpoint_cost, colour_decoding, detection_evaluation, import_scale, input_speed, loop_speed
+from benchmarks import (
+    checkpoint_cost,
+    colour_decoding,
+    detection_evaluation,
+    import_scale,
+    input_speed,
+    loop_speed,
+    sweep_overhead,
+)
 from benchmarks.measure import Measured, Plan, SkippedError
 from benchmarks.photos import ROOT
 from benchmarks.results import (
@@ -35,6 +43,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Plan], Measured]]] = {
     "d": ("import_scale", import_scale.measure),
     "e": ("colour_decoding", colour_decoding.measure),
     "f": ("detection_evaluation", detection_evaluation.measure),
+    "g": ("sweep_overhead", sweep_overhead.measure),
 }
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK_RESULTS = ROOT / "build" / "benchmarks-quick"
@@ -47,15 +56,15 @@ def bench(
     only: Annotated[
         str,
         typer.Option(
-            help="which, of a (loop) b (input) c (checkpoints) d (import) e (colours of labels) f (detection)"
+            help="which, of a (loop) b (input) c (checkpoints) d (import) e (colours of labels) f (detection) g (sweep)"
         ),
-    ] = "a,b,c,d,e,f",
+    ] = "a,b,c,d,e,f,g",
     rounds: Annotated[int, typer.Option(min=1, help="how often each side is measured")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="toy sizes: whether it runs, not how fast")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="of a window of c; a whole epoch if not given")] = None,
     to: Annotated[Path | None, typer.Option(help="folder of the CSV files [default: benchmarks/results]")] = None,
 ) -> None:
-    """Measure side by side, in alternating rounds. Run it alone on the machine: about 45 minutes on 2 cores.
+    """Measure side by side, in alternating rounds. Run it alone on the machine: about 55 minutes on 2 cores.
 
     Needs about 6 GB in the folder for temporary files (TMPDIR). The README's table is renewed, unless at toy sizes or
     with --to.

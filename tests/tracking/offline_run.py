@@ -31,8 +31,8 @@ WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 class OfflineRun:
-    """What an offline run's folder holds. history: its rows; config, summary: by dotted key; run_id, project: of the
-    run; media: of the last row that is no epoch: what a complete run ended with."""
+    """What an offline run's folder holds. history: its rows; config, summary: by dotted key; run_id, project, group: of
+    the run; media: of the last row that is no epoch: what a complete run ended with."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class OfflineRun:
         self.exit_code: int | None = None
         for record in self.records:
             if record.HasField("run"):
-                self.run_id, self.project = record.run.run_id, record.run.project
+                self.run_id, self.project, self.group = record.run.run_id, record.run.project, record.run.run_group
                 self.config |= _items(record.run.config.update)
             elif record.HasField("config"):
                 self.config |= _items(record.config.update)

@@ -228,6 +228,15 @@ def test_interrupted_while_it_was_written(tmp_path: Path, story: Story) -> None:
     assert [row.get("epoch") for row in OfflineRun(only).history] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("group", ["sweep-tiny-1", None])
+def test_group(tmp_path: Path, story: Story, group: str | None) -> None:
+    run = story.at("killed", tmp_path)
+    written = open_mirror(run, spec_with("offline"), None, unheard, group=group)
+    written.finish(None, "interrupted", lambda: None)
+    (only,) = offline_runs(tmp_path)
+    assert OfflineRun(only).group == (group or "")
+
+
 def test_no_epoch_yet_no_mirror(tmp_path: Path, story: Story) -> None:
     run = story.at("killed", tmp_path)
     run.store.delete([entry.key for entry in run.store.entries("attempts") if entry.key.endswith("metrics.jsonl")])

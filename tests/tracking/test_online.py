@@ -202,6 +202,17 @@ def test_server_that_dies_in_the_middle(tmp_path: Path, story: Story, server: Wa
     assert offline.media["augmented.count"] == 2 * len(CLASSES)
 
 
+@pytest.mark.parametrize("group", ["sweep-tiny-1", None])
+def test_group(tmp_path: Path, story: Story, server: WandbStub, group: str | None) -> None:
+    run, warnings = story.at("killed", tmp_path), []
+    mirror = open_mirror(run, spec_with("auto"), KEY, warnings.append, group=group)
+    mirror.rows(run.history())
+    mirror.finish(None, "interrupted", lambda: None)
+    mirror.close()
+    assert warnings == []
+    assert server.runs[run.id].group == group
+
+
 def test_server_that_refuses_the_history(tmp_path: Path, story: Story, server: WandbStub) -> None:
     """wandb takes that for success, but for a line that it prints."""
     server.refuse["/files/"] = 403

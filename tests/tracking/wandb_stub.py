@@ -30,10 +30,12 @@ class Request:
 
 @dataclass
 class StoredRun:
-    """What the server holds of a run. files: path -> contents; exit_code: of the last stream that was completed."""
+    """What the server holds of a run. group: of runs, that it is one of; files: path -> contents; exit_code: of the
+    last stream that was completed."""
 
     project: str
     entity: str | None = None
+    group: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -152,7 +154,7 @@ class WandbStub:
     def _upsert(self, given: dict[str, Any]) -> Any:
         name = given["name"]
         inserted = name not in self.runs
-        run = self.runs.setdefault(name, StoredRun(given["project"], given["entity"]))
+        run = self.runs.setdefault(name, StoredRun(given["project"], given["entity"], given["groupName"]))
         if given["config"]:
             run.config = json.loads(given["config"])
         bucket = {

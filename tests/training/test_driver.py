@@ -13,8 +13,8 @@ from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StorageError, SupersededError, UserError, VisionjobsError
 from visionjobs.storage import Store
-from visionjobs.training import ending as ending_module
 from visionjobs.training import driver, finalise
+from visionjobs.training import ending as ending_module
 from visionjobs.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from visionjobs.training.driver import check_may_start
 from visionjobs.training.ray_workers import check_free
