@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite, nan
@@ -10,7 +10,7 @@ from typing import Any
 
 from visionjobs.run_progress import RunProgress, follow_run, run_state
 from visionjobs.runs import TRAINED
-from visionjobs.sweeps import Sweep, Trial
+from visionjobs.sweeps import Stopped, Sweep, Trial
 
 COMPLETE, RUNNING, STOPPED, FAILED, INTERRUPTED, WAITING, ENDING = (
     "complete", "running", "stopped early", "failed", "interrupted", "waiting", "ending",
@@ -123,15 +123,26 @@ def follow_trial(sweep: Sweep, trial: Trial, metric: str) -> TrialState:
     if decision is not None:
         state = STOPPED
         curve = [(epoch, value) for epoch, value in curve if epoch <= decision.epoch]
-        cutoff = "" if decision.cutoff is None else f": {decision.value:.4g} did not reach {decision.cutoff:.4g}"
+        value = "no value" if decision.value is None else f"{decision.value:.4g}"
+        cutoff = "" if decision.cutoff is None else f": {value} did not reach {decision.cutoff:.4g}"
         reason = f"after epoch {decision.epoch}{cutoff}"
     return TrialState(
         number=trial.number, run=trial.run, address=run.store.address, parameters=trial.parameters,
-        state=state, reason=reason, epochs_done=len(curve) if decision else progress.epochs_done,
+        state=state, reason=reason, epochs_done=progress.epochs_done,
         epochs=progress.epochs, step=progress.step, steps=progress.steps, curve=tuple(curve),
-        value=curve[-1][1] if curve else None, seconds=progress.seconds, gpu_hours=progress.gpu_hours or 0.0,
+        value=_last_value(curve, history, decision, metric), seconds=progress.seconds,
+        gpu_hours=progress.gpu_hours or 0.0,
         eta_seconds=progress.eta_seconds if state == RUNNING else None,
     )  # fmt: skip
+
+
+def _last_value(
+    curve: Sequence[tuple[int, float]], history: Sequence[Mapping[str, Any]], decision: Stopped | None, metric: str
+) -> float | None:
+    """The metric after the last epoch, not after the last that had one: it may have become infinite."""
+    if decision is not None:
+        return decision.value
+    return curve[-1][1] if curve and history[-1].get(metric) is not None else None
 
 
 def _state(progress: RunProgress) -> str:

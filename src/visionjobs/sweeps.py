@@ -53,11 +53,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The scheduler's decision to end a trial early. epoch: how many it had then; value: of the metric there, cutoff:
-    what it would have had to reach."""
+    """The scheduler's decision to end a trial early. epoch: how many it had then; value: of the metric there, if it had
+    one; cutoff: what it would have had to reach."""
 
     epoch: int
-    value: float
+    value: float | None
     cutoff: float | None
 
 

@@ -153,11 +153,20 @@ def test_no_trial_is_stopped_before_the_grace_is_over() -> None:
     assert tune.stopped[1].epoch == 3
 
 
-def test_an_epoch_without_a_value_decides_nothing() -> None:
+def test_an_epoch_without_a_value_is_worse_than_any() -> None:
+    """As of a loss that has become infinite."""
     tune = Tune(job(9))
-    tune.run(0, [0.9] * 9)
-    assert tune.report(1, 1, None)
-    assert not tune.report(1, 2, 0.1), "the first that has one does"
+    assert tune.report(0, 1, None), "there is nothing to compare it with"
+    tune.run(1, [0.9] * 9)
+    assert not tune.report(2, 1, None)
+    assert tune.stopped == {2: Stopped(1, None, 0.9)}
+
+
+def test_what_was_trained_faster_than_it_was_judged_is_judged_after_a_restart() -> None:
+    tune = Tune(job(9, grace=2))
+    tune.asha.remember(0, [(epoch, 0.9) for epoch in range(1, 10)])
+    tune.asha.judge(1, [(epoch, 0.1) for epoch in range(1, 10)])
+    assert tune.stopped == {1: Stopped(2, 0.1, 0.9)}
 
 
 def test_the_last_report_is_no_further_epoch() -> None:

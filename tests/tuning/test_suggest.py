@@ -12,6 +12,7 @@ from tiny_sweep import SHARE, made, start_sweep, sweep_spec, trialling
 
 from visionjobs.errors import StorageError
 from visionjobs.sweeps import Sweep, Trial
+from visionjobs.tuning import patience
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.suggest import Suggest, Trialling
 from visionjobs.tuning.trial import TrialWork
@@ -109,6 +110,9 @@ def test_a_space_that_holds_fewer_trials_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["add_trial", "make_run"])
 def test_a_storage_that_fails_ends_the_search(common: Trialling, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the patience with it is at an end."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
     """It is no failure of the trial's own: another one would fare no better."""
 
     def fail(*_: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_sweep import made, start_sweep
 
-from visionjobs.errors import StoppedError
+from visionjobs.errors import StoppedError, VisionjobsError
 from visionjobs.runs import OUTCOME, TRAINED, request_stop
 from visionjobs.sweeps import Stopped, Trial
 from visionjobs.tasks.classification import Classification
@@ -151,15 +151,17 @@ def test_an_error_that_may_pass_is_raised_and_at_last_told(common: Trialling, mo
 
     monkeypatch.setattr(Classification, "loss", fails)
     trial = made(common, 0)
-    for _ in range(3):
-        with pytest.raises(Exception, match="RuntimeError: a device is gone"):
-            reports(_TrialAttempt(common.work(trial)))
-    told = reports(_TrialAttempt(common.work(trial)))
-    assert told[-1][ENDED] == STOPPED
-    assert "a device is gone" in told[-1]["message"]
-    run = common.sweep.run_of(trial)
-    assert run.record()["state"] == "interrupted"
-    assert "a device is gone" in run.store.read("attempts/0004/error.txt").decode()
+    for before in (0, 4):  # the attempts of an earlier driver of the sweep do not count
+        work = common.work(trial)
+        for _ in range(3):
+            with pytest.raises(VisionjobsError, match="RuntimeError: a device is gone"):
+                reports(_TrialAttempt(work))
+        told = reports(_TrialAttempt(work))
+        assert told[-1][ENDED] == FAILED
+        assert "a device is gone" in told[-1]["message"]
+        run = common.sweep.run_of(trial)
+        assert run.record()["state"] == "interrupted"
+        assert "a device is gone" in run.store.read(f"attempts/{before + 4:04}/error.txt").decode()
 
 
 def test_a_pod_that_goes_is_left_before_the_trial_is_tried_again(
@@ -211,3 +213,34 @@ def test_a_share_of_a_device_divides_its_memory(common: Trialling) -> None:
     reports(_TrialAttempt(replace(common.work(trial), on_device=4)))
     (attempt,) = common.sweep.run_of(trial).record()["attempts"]
     assert "4 processes on the device" in attempt["facts"]["resident"]["train"]["reason"]
+
+
+def test_a_superseded_trial_is_no_failure(common: Trialling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another driver of the sweep has it."""
+    slow(monkeypatch, 0.2)
+    trial = made(common, 0)
+    attempt = _TrialAttempt(common.work(trial))
+    attempt.next_report()
+    common.sweep.run_of(trial).claim("attempt", {"gpus": 0})
+    told = reports(attempt)
+    assert told[-1][ENDED] == STOPPED
+    assert "superseded" in told[-1]["message"]
+    assert common.sweep.run_of(trial).record()["state"] == "running", "the record is the other's"
+
+
+def test_a_trial_that_was_cancelled_goes_on_with_its_sweep(common: Trialling) -> None:
+    trial = made(common, 0)
+    request_stop(common.sweep.run_of(trial).store, "it was cancelled by ann")
+    assert reports(_TrialAttempt(common.work(trial)))[-1][ENDED] == DONE
+
+
+def test_a_completion_that_was_broken_off_is_made_by_a_further_attempt(common: Trialling) -> None:
+    """The finaliser of the first attempt was killed."""
+    trial = made(common, 0)
+    reports(_TrialAttempt(common.work(trial)))
+    run = common.sweep.run_of(trial)
+    run.claim("finaliser", {"attempt": 1}, number=2)
+    told = reports(_TrialAttempt(common.work(trial)))
+    assert [report[EPOCH] for report in told] == [1, 2, 3, 3]
+    assert told[-1][ENDED] == DONE
+    assert run.store.exists(f"attempts/0003/{OUTCOME}")

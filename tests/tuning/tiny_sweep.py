@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,14 @@ def trained(common: Trialling, number: int, lr: float = 1e-3, stop_after: int | 
 def train(common: Trialling, trial: Trial, stop_after: int | None = None) -> Run:
     """An attempt of the trial, as its process makes one: it leaves its outcome for the sweep's driver."""
     run, rows = common.sweep.run_of(trial), []
-    link = Link(rows.append, lambda: "enough" if len(rows) == stop_after else None)
+
+    def asked() -> str | None:
+        if stop_after is None:
+            return None
+        time.sleep(0.05)  # after each step: an epoch's row is stored by then
+        return "enough" if len(rows) >= stop_after else None
+
+    link = Link(rows.append, asked)
     place = Place(
         connect=_no_ray, share=lambda *_: (SHARE, None), keeps_logs=False, train=trains_here(link), stream=stream_here,
         mirror=lambda *_: Off(), completes=False,

@@ -19,6 +19,9 @@ from visionjobs.spec import JobSpec
 from visionjobs.training.recorder import Link
 from visionjobs.training.worker_main import Outcome, Work, worker_main
 
+CONTEXT_BYTES = 2**30
+"""Of a device's memory, what a process takes beside its tensors: CUDA's context, libraries' workspaces."""
+
 Train = Callable[[Work, Share, Attempt, JobSpec], Outcome]
 
 
@@ -30,7 +33,8 @@ def trains_here(link: Link) -> Train:
 def _train_here(link: Link, work: Work, share: Share, attempt: Attempt, spec: JobSpec) -> Outcome:
     if work.use_gpu:
         torch.cuda.set_device(0)  # Ray shows this process its own one only
-        torch.cuda.set_per_process_memory_fraction(min(1.0, float(share.gpus)))  # out of memory ends this trial alone
+        if share.gpus < 1:  # out of memory ends this trial alone
+            torch.cuda.set_per_process_memory_fraction(_fraction(share.gpus, work.trials_on_device))
     try:
         if spec.task == "detection":
             from visionjobs.training.finetune import finetune_main
@@ -45,3 +49,9 @@ def _train_here(link: Link, work: Work, share: Share, attempt: Attempt, spec: Jo
             f"the worker failed with {type(error).__name__}: {first_line(error)}; in full in "
             f"{attempt.store.address}/error.txt"
         ) from error
+
+
+def _fraction(share: float, processes: int) -> float:
+    """Of the device's memory, for this process's tensors."""
+    total = torch.cuda.get_device_properties(0).total_memory
+    return max(0.01, share * (total - processes * CONTEXT_BYTES) / total)

@@ -35,6 +35,8 @@ class _Named:
     trial_id: str
 
 
+CONTINUE = str(TrialScheduler.CONTINUE)
+
 NOBODY: Any = None
 """Stands for Tune's controller, which this scheduler does not ask anything."""
 
@@ -61,15 +63,26 @@ class Asha(ASHAScheduler):  # type: ignore[misc]  # Ray Tune has no types
             if epoch < self._epochs:
                 super().on_trial_result(NOBODY, self._named(number), {EPOCH: epoch, VALUE: value})
 
+    def judge(self, number: int, curve: Sequence[tuple[int, float]]) -> None:
+        """As if the trial reported these epochs now, to the first that it is stopped after."""
+        for epoch, value in curve:
+            if self.on_trial_result(NOBODY, NOBODY, {NUMBER: number, EPOCH: epoch, VALUE: value}) != CONTINUE:
+                return
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Trials go by their numbers, which a restart does not change."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Tune's question after a report."""
-        if result.get(VALUE) is None or result[EPOCH] >= self._epochs or ENDED in result:
-            return str(TrialScheduler.CONTINUE)
+        if result[EPOCH] >= self._epochs or ENDED in result:
+            return CONTINUE
         named = self._named(result[NUMBER])
         cutoff = self._cutoff(named, result[EPOCH])
+        if result[VALUE] is None:  # no number, as of a loss that has become infinite: worse than any
+            if cutoff is None:
+                return CONTINUE
+            self._on_stop(result[NUMBER], Stopped(result[EPOCH], None, cutoff))
+            return str(TrialScheduler.STOP)
         action = str(super().on_trial_result(tune_controller, named, dict(result)))
         if action == TrialScheduler.STOP:
             self._on_stop(result[NUMBER], Stopped(result[EPOCH], result[VALUE], cutoff))

@@ -73,5 +73,6 @@ def observed(state: TrialState) -> Observed:
     """A trial's state as the search sees it."""
     return Observed(
         state.number, state.parameters, state.curve,
-        ended=state.ended or state.state == ENDING, complete=state.state in (COMPLETE, ENDING),
+        ended=state.ended or state.state == ENDING,
+        complete=state.state in (COMPLETE, ENDING) and state.value is not None,
     )  # fmt: skip

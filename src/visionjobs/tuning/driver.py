@@ -103,7 +103,9 @@ def _run_trials(common: Trialling, holder: Attempt, mirrors: Mirrors, watcher: S
     board = Board(common.sweep, common.sweep.trials())
     with closing(Finisher(common.sweep, common.settings.cache, mirrors, watcher.warn, watcher.stage)) as finisher:
         try:
-            TuneRun(common, holder, board, finisher, mirrors, watcher).run()
+            tuned = TuneRun(common, holder, board, finisher, mirrors, watcher)
+            tuned.run()
+            tuned.watch(finisher.end())
         except BaseException:
             finisher.abandon()
             raise

@@ -40,12 +40,17 @@ class Finisher:
         """A trial whose process is done with it, however it ended."""
         self._ended.put(trial)
 
+    def end(self) -> threading.Thread:
+        """No more trials follow. Returns the thread, which ends with the last of them."""
+        self._ended.put(None)
+        return self._thread
+
     def abandon(self) -> None:
         """Leave what is not begun: the next attempt of the sweep finds it."""
         self._abandoned = True
 
     def close(self) -> None:
-        """Wait for the rest. Raises what is no trial's own failure."""
+        """Wait for the rest; again, it does nothing. Raises what is no trial's own failure."""
         self._ended.put(None)
         self._thread.join()
         if self._error is not None:

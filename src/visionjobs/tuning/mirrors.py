@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+from visionjobs.errors import StorageError
 from visionjobs.sweeps import Sweep, Trial
 from visionjobs.tracking.mirror import Mirror, open_mirror
 
@@ -22,7 +24,8 @@ class Mirrors:
         if self._key is None:
             return
         run = self._sweep.run_of(trial)
-        self._get(trial).rows([row for row in run.history() if row["epoch"] < epoch])
+        with suppress(StorageError):  # only for show, and told again with the next epoch
+            self._get(trial).rows([row for row in run.history() if row["epoch"] < epoch])
 
     def take(self, trial: Trial) -> Mirror:
         """The trial's mirror, for whoever ends it."""

@@ -10,11 +10,13 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from visionjobs.cluster.sizes import Trials
+from visionjobs.runs import STOP
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.sweeps import Sweep, Trial, section_of, trial_spec
 from visionjobs.training.driver import pin_inputs
 from visionjobs.tuning.board import Board
+from visionjobs.tuning.patience import patiently
 from visionjobs.tuning.search import propose
 from visionjobs.tuning.trial import TrialWork
 
@@ -32,6 +34,7 @@ class Trialling:
     def work(self, trial: Trial) -> TrialWork:
         """What the trial's process is told; the trial's run is made if it is not there."""
         run = self.sweep.run_of(trial)
+        run.store.delete([STOP])  # of an attempt before: whoever continues the sweep wants the trial to go on
         if not run.store.exists("spec.yaml"):
             pinned = pin_inputs(self.sweep.root, trial_spec(self.spec, trial.parameters), self.settings.cache)
             run = self.sweep.make_run(trial, pinned, self.dataset)
@@ -44,6 +47,7 @@ class Trialling:
             spec=run.spec().model_copy(update=now).model_dump(mode="json"),
             share=self.trials.share,
             on_device=self.trials.on_device,
+            before=sum(claim.kind == "attempt" for claim in run.claims()),
         )
 
 
@@ -64,7 +68,7 @@ class Suggest(Searcher):  # type: ignore[misc]  # Ray Tune has no types
         trial = None if self.closed else self._next()
         if trial is None:
             return str(Searcher.FINISHED)
-        return {"number": trial.number, "work": self._common.work(trial)}
+        return {"number": trial.number, "work": patiently(lambda: self._common.work(trial))}
 
     def _next(self) -> Trial | None:
         if self._unfinished:
@@ -76,7 +80,7 @@ class Suggest(Searcher):  # type: ignore[misc]  # Ray Tune has no types
         if parameters is None:
             self._exhausted(number)
             return None
-        trial = self._common.sweep.add_trial(number, parameters)
+        trial = patiently(lambda: self._common.sweep.add_trial(number, parameters))
         self._board.add(trial)
         return trial
 

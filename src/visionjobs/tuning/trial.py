@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from ray import tune
 
 from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share
-from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError
+from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError, VisionjobsError
 from visionjobs.jobfile import build_spec
 from visionjobs.runs import Attempt, open_run, request_stop, stop_requested
 from visionjobs.settings import Settings
@@ -53,7 +54,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialWork:
-    """All that a trial's process is told: plain values, no credentials. spec: the trial's; share: of each worker."""
+    """All that a trial's process is told: plain values, no credentials. spec: the trial's; share: of each worker;
+    before: attempts of its run that the sweep's driver found."""
 
     number: int
     run: str
@@ -62,6 +64,7 @@ class TrialWork:
     spec: dict[str, Any]
     share: Share
     on_device: int
+    before: int = 0
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
@@ -70,10 +73,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
         self._name = str(config["work"].run)
-        self._attempt = _TrialAttempt(config["work"])
+        self._attempt: _TrialAttempt | None = _TrialAttempt(config["work"])
 
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's row, or the end."""
+        if self._attempt is None:
+            raise RuntimeError("no trial was begun")
         return self._attempt.next_report()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -90,10 +95,15 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
         """A trial's checkpoints are its run's own."""
 
     def _end(self) -> None:
+        if self._attempt is None:
+            return
         self._attempt.stop()
-        del self._attempt
+        self._attempt = None
         gc.collect()
         import torch
+
+        if "torch._dynamo" in sys.modules:  # else what is compiled would depend on the trials before
+            torch._dynamo.reset()
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -144,6 +154,8 @@ class _TrialAttempt:
             except StorageError as error:
                 log.warning("%s", error)
         self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            raise VisionjobsError(f"{self.work.run} does not end: its process cannot be used again")
 
     def _report(self) -> dict[str, Any]:
         return {NUMBER: self.work.number, **self._reported}
@@ -154,13 +166,20 @@ class _TrialAttempt:
             return DONE
         if isinstance(error, StoppedError) and error.reason != POD:
             return STOPPED
-        if isinstance(error, FinalError | UserError | SupersededError):
+        if isinstance(error, FinalError | UserError):
             return FAILED
+        if isinstance(error, SupersededError):  # by another driver of the sweep, whose trial it is now
+            return STOPPED
         if isinstance(error, StoppedError):
             time.sleep(STOP_SECONDS)  # the pod goes, and this process with it: started anew here it would not begin
-        elif self._held is None or self._held.number > self._spec.limits.worker_failures:
+        elif isinstance(error, StorageError) or self._held is None:
             return STOPPED
+        elif self._attempts() > self.work.before + self._spec.limits.worker_failures:
+            return FAILED
         raise error
+
+    def _attempts(self) -> int:
+        return sum(claim.kind == "attempt" for claim in self._run.claims())
 
     def _train(self) -> None:
         try:
@@ -191,6 +210,8 @@ class _TrialAttempt:
 
     def _started(self, attempt: Attempt, _: Connection) -> None:
         self._held = attempt
+        if self._why_stop is not None:  # it was ended while it began
+            request_stop(attempt.store, self._why_stop)
 
     def _progress(self, progress: dict[str, Any]) -> None:
         for row in progress.get("rows") or []:

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -15,17 +16,18 @@ from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler
 
-from visionjobs.errors import StoppedError, StorageError, VisionjobsError, first_line
+from visionjobs.errors import StoppedError, StorageError, SupersededError, VisionjobsError, first_line
 from visionjobs.runs import Attempt, now, request_stop, stop_requested
 from visionjobs.sweep_progress import ENDING, RUNNING, follow_sweep
 from visionjobs.sweeps import Stopped, Trial, section_of
 from visionjobs.training.stop import POD, StopFile
-from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, Asha
+from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.finisher import Finisher
 from visionjobs.tuning.mirrors import Mirrors
+from visionjobs.tuning.patience import patiently
 from visionjobs.tuning.suggest import Suggest, Trialling
-from visionjobs.tuning.trial import DONE, FAILED, TrialActor
+from visionjobs.tuning.trial import DONE, ENDED_BY_SWEEP, FAILED, TrialActor
 from visionjobs.tuning.watch import SweepWatcher
 
 TUNE_ENVIRONMENT = {
@@ -69,33 +71,41 @@ class TuneRun:
     def run(self) -> None:
         """Until all have ended. Raises StoppedError where the sweep was told to stop, SupersededError where another
         driver took it over; the trials have their checkpoints then, and their processes are gone."""
+        scheduler = self._scheduler()  # may still stop some early
         unfinished = self._take_up()
         wanted = self._section.trials - len(self._board.trials()) + len(unfinished)
         if wanted <= 0:
             return
         search = Suggest(self._common, self._board, unfinished, self._exhausted)
-        thread = threading.Thread(target=self._tune, args=(search, wanted), name="ray-tune", daemon=True)
+        thread = threading.Thread(target=self._tune, args=(search, scheduler, wanted), name="ray-tune", daemon=True)
         thread.start()
         try:
-            self._watch(thread)
-        except BaseException:
-            search.closed = self._stopping.now = True
-            self._ask_trials("its sweep was ended")
+            self.watch(thread)
+        except BaseException as error:
+            search.closed = True
+            if not isinstance(error, SupersededError):  # then they may be the other driver's by now
+                self._end_trials(thread)
+            self._stopping.now = True
             thread.join(STOP_SECONDS)
             raise
         if self._errors:
             raise _explained(self._errors[0])
 
     def _take_up(self) -> list[Trial]:
-        """Trials to be continued. Those that were trained and not completed go to the finisher."""
-        states = {state.number: state for state in self._board.states()}
-        trials = self._board.trials()
-        for trial in trials:
-            if states[trial.number].state == ENDING:
+        """Trials to be continued. Those that were trained, and whose completion was not begun, go to the finisher; one
+        that was broken off while it was completed is evaluated once more, from its last checkpoint."""
+        unfinished = []
+        for state in self._board.states():
+            trial = self._trial(state.number)
+            if state.ended or self._sweep.stopped(trial) is not None:
+                continue
+            if state.state == ENDING and self._sweep.run_of(trial).claims()[-1].kind == "attempt":
                 self._finisher.put(trial)
-        return [trial for trial in trials if not states[trial.number].ended and states[trial.number].state != ENDING]
+            else:
+                unfinished.append(trial)
+        return unfinished
 
-    def _tune(self, search: Suggest, wanted: int) -> None:
+    def _tune(self, search: Suggest, scheduler: Any, wanted: int) -> None:
         share, spec = self._common.trials.share, self._common.spec
         with tempfile.TemporaryDirectory(prefix="visionjobs-tune-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -108,7 +118,7 @@ class TuneRun:
                     name=self._sweep.id,
                     num_samples=wanted,
                     search_alg=search,
-                    scheduler=self._scheduler(),
+                    scheduler=scheduler,
                     max_concurrent_trials=self._common.trials.at_once,
                     resources_per_trial=_resources(share.workers, share.cpus, share.gpus),
                     max_failures=spec.limits.attempts,  # of processes that are killed; for others see trial.py
@@ -128,13 +138,21 @@ class TuneRun:
         if self._section.scheduler == "none":
             return FIFOScheduler()
         asha = Asha(self._common.spec, self._stop_early)
+        alone = self._common.trials.at_once == 1
         for state in self._board.states():
-            # The last epoch of one that was running is still to be judged.
-            asha.remember(state.number, state.curve if state.ended or state.state == ENDING else state.curve[:-1])
+            if state.ended:
+                asha.remember(state.number, state.curve)
+            elif state.state == ENDING:  # trained faster than it was judged
+                asha.judge(state.number, state.curve)
+            else:
+                # It reports all of them again. One at a time the records are those of then, and so are the decisions;
+                # else only the last epoch is still to be judged.
+                asha.remember(state.number, () if alone else state.curve[:-1])
         return asha
 
     def _stop_early(self, number: int, stopped: Stopped) -> None:
-        self._sweep.stop_early(self._trial(number), stopped)
+        self._holder.check_not_superseded()
+        patiently(lambda: self._sweep.stop_early(self._trial(number), stopped))
         self._board.end(number, complete=False)
 
     def reported(self, result: dict[str, Any]) -> None:
@@ -146,8 +164,9 @@ class TuneRun:
             return
         if result[ENDED] == FAILED:
             claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
-            self._sweep.fail(trial, result["message"], claim.info)
-        self._board.end(trial.number, complete=result[ENDED] == DONE)
+            self._holder.check_not_superseded()
+            patiently(lambda: self._sweep.fail(trial, result["message"], claim.info))
+        self._board.end(trial.number, complete=result[ENDED] == DONE and result[VALUE] is not None)
 
     def gone(self, number: int) -> None:
         """A trial's process is done with it."""
@@ -162,32 +181,42 @@ class TuneRun:
             "cannot be reached"
         )
 
-    def _watch(self, thread: threading.Thread) -> None:
+    def watch(self, thread: threading.Thread) -> None:
+        """Wait for `thread`, and show how far the sweep is. Raises what ends it before."""
         interval = 5.0 if self._sweep.store.address.startswith("s3://") else 1.0
         told = StopFile()
         while thread.is_alive():
             thread.join(interval)
+            why = POD if told.is_there() else None
             try:
                 self._holder.write("progress.json", json.dumps({"updated": now()}))  # raises where it is superseded
                 self._show()
-                why = POD if told.is_there() else stop_requested(self._sweep.store)
+                why = why or stop_requested(self._sweep.store)
             except StorageError as error:
                 self._watcher.warn(str(error))
-                continue
             if why is not None:
                 raise StoppedError(f"the sweep was stopped: {why}", why)
 
     def _show(self) -> None:
         self._watcher.changed(follow_sweep(self._sweep, self._board.read()))
 
-    def _ask_trials(self, why: str) -> None:
-        """Ask the running trials to stop with a checkpoint, each by its attempt."""
-        for state in self._board.states():
-            if state.state != RUNNING:
-                continue
-            run = self._sweep.run_of(self._trial(state.number))
+    def _end_trials(self, thread: threading.Thread) -> None:
+        """Ask the running trials, and those that begin meanwhile, to stop with a checkpoint, and wait for it: Tune
+        itself kills a process 10 seconds after it was told to end."""
+        asked: set[tuple[int, int]] = set()
+        deadline = time.monotonic() + STOP_SECONDS
+        while thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(StorageError):
-                request_stop(Attempt(run, run.claims()[-1].number).store, why)
+                running = [state.number for state in self._board.read() if state.state == RUNNING]
+                for number in running:
+                    run = self._sweep.run_of(self._trial(number))
+                    newest = run.claims()[-1].number
+                    if (number, newest) not in asked:
+                        request_stop(Attempt(run, newest).store, ENDED_BY_SWEEP)
+                        asked.add((number, newest))
+                if not running:
+                    return
+            thread.join(0.5)
 
 
 def _explained(error: BaseException) -> VisionjobsError:
