@@ -11,7 +11,7 @@ from visionjobs.jobfile import job_names, load_job, parse_yaml
 from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import METRICS
 from visionjobs.sweeps import own_parameters, section_of, trial_spec
-from visionjobs.tuning.search import check_space, propose
+from visionjobs.tuning.search import Observed, check_space, propose
 
 JOBS = Path(__file__).resolve().parents[1] / "jobs"
 TRAINING = ("convnet", "deeplab", "resnet", "resnet_aug", "segnet", "yolo_finetune")
@@ -52,12 +52,17 @@ def test_no_value_is_never_tried(spec: JobSpec) -> None:
 
 def test_proposals_are_jobs(spec: JobSpec) -> None:
     space = section_of(spec).space
-    proposed = [propose(spec, number, []) for number in range(1, PROPOSALS + 1)]
-    assert None not in proposed
+    earlier: list[Observed] = []
+    for number in range(PROPOSALS + 1):
+        parameters = propose(spec, number, earlier)
+        assert parameters is not None
+        earlier.append(Observed(number, parameters, (), ended=False, complete=False))
+    proposed = [trial.parameters for trial in earlier[1:]]
     for parameters in proposed:
         assert set(parameters) == set(space)
         assert all(space[key].contains(value) for key, value in parameters.items()), parameters
         assert trial_spec(spec, parameters).sweep is None
+    assert len({str(parameters) for parameters in proposed}) == PROPOSALS, "none twice"
     for key, domain in space.items():
         found = [parameters[key] for parameters in proposed]
         assert len({str(value) for value in found}) >= (2 if domain.choice else 4), f"{key} is always the same"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from finished_sweep import begin, complete, stop_early
-from made_sweeps import progress, trial, waiting
+from made_sweeps import trial, waiting
 from tiny_sweep import made, start_sweep, train, trained
 
 from visionjobs.errors import UserError
@@ -29,7 +29,6 @@ from visionjobs.sweep_progress import (
     best_trial,
     follow_sweep,
     follow_trial,
-    sweep_eta,
 )
 from visionjobs.sweeps import Stopped, Trial
 from visionjobs.tuning.suggest import Trialling
@@ -127,17 +126,33 @@ def test_stopped_early_its_curve_ends_at_the_decision(common: Trialling) -> None
     assert len(history) == 2
     common.sweep.stop_early(trial, Stopped(1, value, 0.125))
     state = follow(common, trial)
-    assert (state.state, state.ended, state.epochs_done, state.epochs) == (STOPPED, True, 1, 2)
+    assert (state.state, state.ended) == (STOPPED, True)
+    assert (state.epochs_done, state.epochs) == (2, 2), "its time is that of both"
     assert (state.curve, state.value) == (((1, value),), value)
     assert state.reason == f"after epoch 1: {value:.4g} did not reach 0.125"
 
 
-def test_stopped_early_without_a_cutoff(common: Trialling) -> None:
+@pytest.mark.parametrize(
+    ("stopped", "reason"),
+    [
+        (Stopped(2, 0.75, None), "after epoch 2"),
+        (Stopped(2, None, 0.5), "after epoch 2: no value, where 0.5 was to be reached"),
+        (Stopped(2, None, None), "after epoch 2"),
+    ],
+)
+def test_stopped_early_it_has_the_value_that_was_judged(common: Trialling, stopped: Stopped, reason: str) -> None:
     trial = made(common, 0)
-    claimed(common, trial).write("metrics.jsonl", rows(0.75))
-    common.sweep.stop_early(trial, Stopped(1, 0.75, None))
+    claimed(common, trial).write("metrics.jsonl", rows(0.25, stopped.value))
+    common.sweep.stop_early(trial, stopped)
     state = follow(common, trial)
-    assert (state.state, state.reason, state.eta_seconds) == (STOPPED, "after epoch 1", None)
+    assert (state.state, state.reason, state.value, state.eta_seconds) == (STOPPED, reason, stopped.value, None)
+
+
+def test_one_whose_loss_became_infinite_is_not_judged_by_what_was_before(common: Trialling) -> None:
+    trial = made(common, 0)
+    claimed(common, trial).write("metrics.jsonl", rows(0.25, None))
+    state = follow(common, trial)
+    assert (state.curve, state.value, state.epochs_done) == (((1, 0.25),), None, 2)
 
 
 def test_failed_tells_its_reason(common: Trialling) -> None:
@@ -257,35 +272,3 @@ def test_only_complete_ones_can_be_best(state: str) -> None:
 
 def test_one_without_a_value_is_not_best() -> None:
     assert best_trial([replace(waiting(0), state=COMPLETE)], maximise=True) is None
-
-
-# When it will have ended.
-
-
-def eta(*trials: TrialState, wanted: int | None = None, **others: Any) -> float | None:
-    """90 s an epoch, 10 epochs a trial."""
-    return sweep_eta(progress(trials, **({"state": RUNNING, "wanted": wanted or len(trials)} | others)))
-
-
-def test_eta_is_the_epochs_left_at_the_mean_pace() -> None:
-    done, half = trial(0, LR, [0.5] * 10), trial(1, LR, [0.5] * 5, RUNNING)
-    assert eta(done, half) == pytest.approx(5 * 90)
-    assert eta(done, half, wanted=4) == pytest.approx(25 * 90)
-    assert eta(done, half, wanted=4, at_once=2) == pytest.approx(25 * 90 / 2)
-    assert eta(done, half, wanted=4, at_once=None) == pytest.approx(25 * 90)
-    slow = trial(0, LR, [0.5] * 10, seconds_an_epoch=180)
-    assert eta(slow, half) == pytest.approx(5 * 150), "10 epochs of 180 s and 5 of 90 s"
-
-
-@pytest.mark.parametrize("state", [COMPLETE, STOPPED, FAILED, ENDING])
-def test_eta_leaves_out_what_is_not_trained_any_more(state: str) -> None:
-    assert eta(trial(0, LR, [0.5] * 5, state), trial(1, LR, [0.5] * 8, RUNNING)) == pytest.approx(2 * 90)
-
-
-def test_no_eta_before_the_first_epoch_and_where_nothing_runs_or_is_left() -> None:
-    half = trial(0, LR, [0.5] * 5, RUNNING)
-    assert eta(waiting(0), replace(waiting(1), state=RUNNING)) is None
-    assert eta(half, state="interrupted") is None
-    assert eta(trial(0, LR, [0.5] * 10)) is None
-    assert eta() is None
-    assert eta(half) is not None

@@ -123,9 +123,7 @@ def follow_trial(sweep: Sweep, trial: Trial, metric: str) -> TrialState:
     if decision is not None:
         state = STOPPED
         curve = [(epoch, value) for epoch, value in curve if epoch <= decision.epoch]
-        value = "no value" if decision.value is None else f"{decision.value:.4g}"
-        cutoff = "" if decision.cutoff is None else f": {value} did not reach {decision.cutoff:.4g}"
-        reason = f"after epoch {decision.epoch}{cutoff}"
+        reason = _how_early(decision)
     return TrialState(
         number=trial.number, run=trial.run, address=run.store.address, parameters=trial.parameters,
         state=state, reason=reason, epochs_done=progress.epochs_done,
@@ -134,6 +132,15 @@ def follow_trial(sweep: Sweep, trial: Trial, metric: str) -> TrialState:
         gpu_hours=progress.gpu_hours or 0.0,
         eta_seconds=progress.eta_seconds if state == RUNNING else None,
     )  # fmt: skip
+
+
+def _how_early(decision: Stopped) -> str:
+    reason = f"after epoch {decision.epoch}"
+    if decision.cutoff is None:
+        return reason
+    if decision.value is None:
+        return f"{reason}: no value, where {decision.cutoff:.4g} was to be reached"
+    return f"{reason}: {decision.value:.4g} did not reach {decision.cutoff:.4g}"
 
 
 def _last_value(

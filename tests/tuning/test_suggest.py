@@ -110,10 +110,9 @@ def test_a_space_that_holds_fewer_trials_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["add_trial", "make_run"])
 def test_a_storage_that_fails_ends_the_search(common: Trialling, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the patience with it is at an end."""
+    """It is no failure of the trial's own: another one would fare no better."""
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.02)
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
-    """It is no failure of the trial's own: another one would fare no better."""
 
     def fail(*_: object) -> None:
         raise StorageError("the disk is full")

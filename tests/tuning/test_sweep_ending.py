@@ -121,6 +121,27 @@ def test_a_job_file_of_another_trial_is_not_named(sweep: Sweep) -> None:
     assert "tiny_best.yaml" not in build_sweep_report(stale)["report.html"].decode()
 
 
+def test_a_better_trial_of_a_continued_sweep_takes_the_place_of_the_best(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "train.epochs=1", "sweep.trials=1")
+    holder = begin(common)
+    complete(common, trained(common, 0, lr=1e-4))
+    assert end(common, holder).best == follow_sweep(common.sweep).trials[0]
+    before = files(common.sweep)
+    holder = begin(common)
+    holder.update_record(changes={"sweep.trials": [1, 2]})
+    complete(common, trained(common, 1, lr=5e-3))
+    best = end(common, holder).best
+    assert best is not None
+    assert best.number == 1
+    after = files(common.sweep)
+    assert after["best/tiny_best.yaml"] != before["best/tiny_best.yaml"]
+    assert load_job(Path(common.sweep.store.address, "best/tiny_best.yaml")).train.lr == 5e-3
+    assert json.loads(after["results.json"])["best"]["trial"] == 1
+    assert len(json.loads(after["results.json"])["trials"]) == 2
+    assert f"{common.sweep.id}-t001" in after["report/report.html"].decode()
+    assert common.sweep.folder.record()["best"]["trial"] == 1
+
+
 def test_without_a_complete_trial_there_is_no_best_one(tmp_path: Path) -> None:
     common = start_sweep(tmp_path, "train.epochs=1")
     holder = begin(common)

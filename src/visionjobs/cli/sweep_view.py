@@ -49,8 +49,8 @@ MARGIN_LINES = 8
 
 
 def trial_table(progress: SweepProgress, rows: int | None = None) -> Table:
-    """The trials, a line each: parameters, state, epochs, the metric after the last epoch, times. rows: as many are
-    shown at most, those that run and the best ones first."""
+    """The trials, a line each: parameters, state, epochs, the metric after the last epoch, the time that is
+    left. rows: as many are shown at most, those that run and the best ones first."""
     shown = progress.trials if rows is None or len(progress.trials) <= rows else _foremost(progress, max(rows, 1))
     keys = list(dict.fromkeys(key for trial in progress.trials for key in trial.parameters))
     best, metric = progress.best, progress.metric.removeprefix("val_")
@@ -58,7 +58,7 @@ def trial_table(progress: SweepProgress, rows: int | None = None) -> Table:
     table.add_column("trial", no_wrap=True)
     for name in short_names(keys):  # where it is narrow, these alone are cut off
         table.add_column(Text(name.replace("_", "_\n"), no_wrap=True, overflow="ellipsis"))
-    for name in ("state", "epochs", metric, "time", "left"):
+    for name in ("state", "epochs", metric, "left"):
         table.add_column(name, no_wrap=True)
     for trial in shown:
         is_best = best is not None and trial.number == best.number
@@ -68,7 +68,6 @@ def trial_table(progress: SweepProgress, rows: int | None = None) -> Table:
             Text(trial.state.partition(" ")[0], COLOURS.get(trial.state, "")),  # stopped early, silent for 0:12:34
             f"{trial.epochs_done}/{trial.epochs}",
             Text(f"{number(trial.value)}{' *' if is_best else ''}", "bold green" if is_best else ""),
-            _clock(trial.seconds) if trial.seconds else "",
             _clock(trial.eta_seconds),
         )
     hidden = len(progress.trials) - len(shown)
@@ -231,6 +230,7 @@ def _told(trial: TrialState) -> str:
 def _outcome(trial: TrialState, progress: SweepProgress) -> str:
     value = f"{progress.metric} {number(trial.value)}" if trial.value is not None else f"no {progress.metric}"
     reason = f" ({trial.reason})" if trial.reason else ""
+    epochs = "" if trial.state == STOPPED else f" after {trial.epochs_done} of {trial.epochs} epochs"  # reason has it
     best = progress.best
     so_far = f"; best so far: trial {best.number}, {number(best.value)}" if best else ""
-    return f"is {trial.state} with {value} after {trial.epochs_done} of {trial.epochs} epochs{reason}{so_far}"
+    return f"is {trial.state} with {value}{epochs}{reason}{so_far}"
