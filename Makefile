@@ -151,7 +151,7 @@ format: $(INSTALLED)  ## let ruff put the code into form
 test-image: $(INSTALLED)  ## build the image, or take IMAGE=, and run a job in it
 	@$(BIN)/python docker/test_image.py '$(or $(IMAGE),$(IMAGE_HERE))' $(if $(IMAGE),,--build) --engine '$(ENGINE)'
 
-bench: $(INSTALLED)  ## measure side by side, about 45 minutes  [ONLY=a,c]
+bench: $(INSTALLED)  ## measure side by side, about 55 minutes  [ONLY=a,c]
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
 
 clean:  ## delete caches and build outputs, not .venv and storage

@@ -66,7 +66,7 @@ def test_told_to_go_then_cancelled_ends_as_an_undisturbed_run(project: Project, 
     wait_until(lambda: len(project.runs()) == 2, "the run folder", driver=driver)
     (run,) = set(project.runs()) - {reference}
     wait_until(lambda: int(progress(run).get("step", 0)) >= 5, "step 5", driver=driver)
-    assert {"running-worker-0", "running-worker-1"} <= set(alive(pod))
+    assert {f"running-worker-{run.name}-{rank}" for rank in (0, 1)} <= set(alive(pod))
     (pod / "stop").touch()
     told_at = time.monotonic()
     wait_until(lambda: not [name for name in alive(pod) if "worker" in name], "the workers' files", GRACE_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from visionjobs.runs import Attempt, read_progress, request_stop
 from visionjobs.spec import JobSpec
 from visionjobs.storage import OnBytes
 from visionjobs.tracking.mirror import Mirror
+from visionjobs.training.background import Background
 from visionjobs.training.stop import POD, StopFile
 from visionjobs.training.worker_main import Outcome
 
@@ -46,8 +46,7 @@ def watch(train: Callable[[], Outcome], attempt: Attempt, spec: JobSpec, watcher
         except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
             errors.append(error)
 
-    thread = threading.Thread(target=target, name="ray-train", daemon=True)
-    thread.start()
+    thread = Background(target, "ray-train")
     interval = 2.0 if attempt.store.address.startswith("s3://") else 0.5
     deadline = time.monotonic() + spec.limits.hours * 3600 if spec.limits.hours else None
     progress = _Progress(attempt, watcher, mirror)

@@ -87,7 +87,7 @@ def run_worker(config: dict[str, Any], do: Callable[[Work, Worker, Link], Outcom
     work = Work(**config)
     torch.set_num_threads(work.threads)
     worker = Worker.current(work.use_gpu, work.trials_on_device)
-    with running(f"worker-{worker.rank}"):
+    with running(f"worker-{work.run_id}-{worker.rank}"):  # a pod may hold workers of several trials
         try:
             return asdict(do(work, worker, link))
         except VisionjobsError as error:

@@ -5,7 +5,6 @@ end of it told to wandb. One trial after the other: all of it is work for the CP
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ from visionjobs.errors import VisionjobsError
 from visionjobs.runs import TRAINED, Attempt, Run
 from visionjobs.sweeps import Sweep, Trial
 from visionjobs.tasks.base import OnStage
+from visionjobs.training.background import Background
 from visionjobs.training.ending import complete_run, left_outcome
 from visionjobs.training.finalise import Ending
 from visionjobs.tuning.mirrors import Mirrors
@@ -33,14 +33,13 @@ class Finisher:
         self._ended: queue.Queue[Trial | None] = queue.Queue()
         self._error: BaseException | None = None
         self._abandoned = False
-        self._thread = threading.Thread(target=self._work, name="finisher", daemon=True)
-        self._thread.start()
+        self._thread = Background(self._work, "finisher")
 
     def put(self, trial: Trial) -> None:
         """A trial whose process is done with it, however it ended."""
         self._ended.put(trial)
 
-    def end(self) -> threading.Thread:
+    def end(self) -> Background:
         """No more trials follow. Returns the thread, which ends with the last of them."""
         self._ended.put(None)
         return self._thread

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import tempfile
-import threading
 import time
 import warnings
 from typing import Any
@@ -20,6 +19,7 @@ from visionjobs.errors import StoppedError, StorageError, SupersededError, Visio
 from visionjobs.runs import Attempt, now, request_stop, stop_requested
 from visionjobs.sweep_progress import ENDING, RUNNING, follow_sweep
 from visionjobs.sweeps import Stopped, Trial, section_of
+from visionjobs.training.background import Background
 from visionjobs.training.stop import POD, StopFile
 from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
 from visionjobs.tuning.board import Board
@@ -77,8 +77,7 @@ class TuneRun:
         if wanted <= 0:
             return
         search = Suggest(self._common, self._board, unfinished, self._exhausted)
-        thread = threading.Thread(target=self._tune, args=(search, scheduler, wanted), name="ray-tune", daemon=True)
-        thread.start()
+        thread = Background(lambda: self._tune(search, scheduler, wanted), "ray-tune")
         try:
             self.watch(thread)
         except BaseException as error:
@@ -181,7 +180,7 @@ class TuneRun:
             "cannot be reached"
         )
 
-    def watch(self, thread: threading.Thread) -> None:
+    def watch(self, thread: Background) -> None:
         """Wait for `thread`, and show how far the sweep is. Raises what ends it before."""
         interval = 5.0 if self._sweep.store.address.startswith("s3://") else 1.0
         told = StopFile()
@@ -200,7 +199,7 @@ class TuneRun:
     def _show(self) -> None:
         self._watcher.changed(follow_sweep(self._sweep, self._board.read()))
 
-    def _end_trials(self, thread: threading.Thread) -> None:
+    def _end_trials(self, thread: Background) -> None:
         """Ask the running trials, and those that begin meanwhile, to stop with a checkpoint, and wait for it: Tune
         itself kills a process 10 seconds after it was told to end."""
         asked: set[tuple[int, int]] = set()
