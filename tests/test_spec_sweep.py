@@ -267,9 +267,3 @@ def test_a_sha256_is_of_the_jobs_own_weights_only() -> None:
     )  # fmt: skip
     assert with_parameters(spec, {"model.weights": "a.pth", "train.lr": 0.1})["model"]["sha256"] == "a" * 64
     assert with_parameters(spec, {"model.weights": "b.pth", "train.lr": 0.1})["model"]["sha256"] is None
-
-
-def test_a_part_of_a_gpu_and_none_at_once_are_refused() -> None:
-    text = f"{BASE}resources: {{gpus: 0}}\nsweep: {{metric: val_loss, gpus: 0.5, space: {{{LR}}}}}\n"
-    with pytest.raises(UserError, match=r"sweep.gpus: 0.5 of a GPU, and resources.gpus is 0"):
-        parse_job(text, "job", "job")

@@ -145,8 +145,6 @@ def sweep_problems(spec: JobSpec) -> list[tuple[str, str]]:
     if sweep.gpus != "auto" and sweep.gpus < 1 and spec.resources.workers > 1:
         told = f"{sweep.gpus} of a GPU, but workers of one trial cannot share a GPU; expected 1"
         found.append(("sweep.gpus", told))
-    if sweep.gpus != "auto" and spec.resources.gpus == 0:
-        found.append(("sweep.gpus", f"{sweep.gpus} of a GPU, and resources.gpus is 0; set one of them to auto"))
     for key, domain in sweep.space.items():
         found += [(f"sweep.space.{key}", problem) for problem in _space_problems(spec, key, domain)]
     return found
