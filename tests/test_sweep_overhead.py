@@ -107,6 +107,5 @@ def test_runs_at_toy_size(tmp_path: Path) -> None:
     assert found["sweep"]["complete"] == found["runs"]["complete"] == "2"
     if found["sweep"]["device"] == "cpu":
         assert found["sweep"]["same_as_runs"] == "2"
-    assert float(found["sweep"]["overhead_per_trial"]) < float(found["runs"]["overhead_per_trial"])
     with (tmp_path / "summary.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3
