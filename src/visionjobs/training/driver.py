@@ -90,17 +90,7 @@ def train_run(
         warnings += ([warning] if warning else []) + _changes_since(run, attempt)
         for text in warnings:
             watcher.warn(text)
-        work = Work(
-            storage=root.address,
-            endpoint=settings.endpoint,
-            cache=str(settings.cache),
-            run_id=run.id,
-            attempt=attempt.number,
-            spec=spec.model_dump(mode="json"),
-            threads=share.cpus,
-            use_gpu=bool(share.gpus),
-            trials_on_device=place.trials_on_device,
-        )
+        work = _work_of(settings, root, attempt, spec, share, place)
         logs = ray_logs_kept(attempt) if place.keeps_logs else nullcontext()
         with logs, closing(place.mirror(run, spec, api_key, watcher.warn)) as mirror:
             _record_start(attempt, spec, warnings, notes)
@@ -108,6 +98,20 @@ def train_run(
             ending = Ending(root, settings.cache, watcher.warn, watcher.stage, mirror)
             _to_the_end(attempt, spec, train, watcher, ending, completes=place.completes)
     return run
+
+
+def _work_of(settings: Settings, root: Store, attempt: Attempt, spec: JobSpec, share: Share, place: Place) -> Work:
+    return Work(
+        storage=root.address,
+        endpoint=settings.endpoint,
+        cache=str(settings.cache),
+        run_id=attempt.run.id,
+        attempt=attempt.number,
+        spec=spec.model_dump(mode="json"),
+        threads=share.cpus,
+        use_gpu=bool(share.gpus),
+        trials_on_device=place.trials_on_device,
+    )
 
 
 def _check_inputs(
