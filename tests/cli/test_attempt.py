@@ -302,8 +302,8 @@ def test_a_pod_waits_for_a_storage_that_is_away_for_a_while(run: Run, monkeypatc
         return None
 
     monkeypatch.setattr("visionjobs.cli.attempt.stop_requested", ask)
-    monkeypatch.setattr("visionjobs.cli.attempt.time.sleep", lambda _: None)
+    monkeypatch.setattr("visionjobs.patience.time.sleep", lambda _: None)
     assert attempt(ID).exit_code == 0
     answers += [StorageError("away")] * 2
-    monkeypatch.setattr("visionjobs.cli.attempt.PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr("visionjobs.patience.PATIENCE_SECONDS", -1.0)
     assert status(attempt(ID)) == 4

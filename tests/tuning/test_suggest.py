@@ -10,9 +10,9 @@ from ray.tune.search import Searcher
 from tiny import pytest_fail
 from tiny_sweep import SHARE, made, start_sweep, sweep_spec, trialling
 
+from visionjobs import patience
 from visionjobs.errors import StorageError
 from visionjobs.sweeps import Sweep, Trial
-from visionjobs.tuning import patience
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.suggest import Suggest, Trialling
 from visionjobs.tuning.trial import TrialWork

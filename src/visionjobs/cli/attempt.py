@@ -5,38 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from visionjobs.cli.console import err, out
 from visionjobs.cli.run import continued_spec
 from visionjobs.cli.run_view import RunView
-from visionjobs.errors import MissingObjectError, ObjectExistsError, StorageError, UserError, VisionjobsError
+from visionjobs.errors import MissingObjectError, ObjectExistsError, UserError, VisionjobsError
 from visionjobs.jobfile import parse_job
+from visionjobs.patience import patiently
 from visionjobs.runs import RUN_ID, Attempt, Run, create_run, open_run, request_stop, stop_requested
 from visionjobs.settings import BACKENDS, Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
-from visionjobs.sweeps import folder_of, names_sweep, sweep_at
-
-if TYPE_CHECKING:
-    pass
+from visionjobs.sweeps import Sweep, create_sweep, folder_of, names_sweep, sweep_at
 
 SPEC = "VISIONJOBS_SPEC"
 """The job as YAML: the run is made of it where the storage has none of that id (manifests applied by hand)."""
 
-PATIENCE_SECONDS = 300.0
-"""How long a pod that has just started waits for a storage that does not answer, before it uses up a retry."""
-
 Started = Callable[[Attempt], None]
 """Told of the attempt once it is claimed."""
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +62,7 @@ def attempt(
             raise UserError(f"{run_id}: expected the id of a run, at most 47 lower-case letters, digits and '-'")
         root = open_store(settings.storage, settings.endpoint)
         folder = folder_of(root, run_id)
-        _patiently(lambda: _refuse_stopped(folder))
+        patiently(lambda: _refuse_stopped(folder))
         held = Held()
 
         def started(claimed: Attempt) -> None:
@@ -105,19 +98,22 @@ def _check_backend(backend: str) -> None:
 
 
 def _search(settings: Settings, root: Store, folder: Run, sets: Sequence[str], backend: str, started: Started) -> None:
+    """Make the sweep if it is not there, and run its next attempt to the end, unless it is complete."""
     from visionjobs.cli.sweep_attempt import next_attempt
+    from visionjobs.tuning.driver import pin_sweep
 
-    _patiently(lambda: folder.store.exists("spec.yaml"))
-    next_attempt(settings, root, sweep_at(root, folder.id), sets, backend, started, SPEC)
+    if not patiently(lambda: folder.store.exists("spec.yaml")):
+        _make(root, settings, folder, "sweep", pin_sweep, create_sweep)
+    next_attempt(settings, root, sweep_at(root, folder.id), sets, backend, started)
 
 
 def _train(settings: Settings, root: Store, run: Run, sets: Sequence[str], backend: str, started: Started) -> None:
     """Make the run if it is not there, and train its next attempt to the end, unless it is complete."""
-    from visionjobs.training.driver import train_run
+    from visionjobs.training.driver import pin_inputs, train_run
     from visionjobs.training.place import PLACES
 
-    if not _patiently(lambda: run.store.exists("spec.yaml")):
-        _make(root, settings, run)
+    if not patiently(lambda: run.store.exists("spec.yaml")):
+        _make(root, settings, run, "run", pin_inputs, create_run)
     spec = continued_spec(open_run(root, run.id).spec_now(), list(sets), run.id)
     if _is_complete(run, spec):
         err.print(f"run {run.id} is complete: there is nothing to do")
@@ -132,33 +128,22 @@ def _train(settings: Settings, root: Store, run: Run, sets: Sequence[str], backe
         train_run(settings, root, spec, run, replace(watcher, started=begun), place=PLACES[backend])
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """`ask`, again and again while the storage does not answer."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return ask()
-        except StorageError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("%s", error)
-            time.sleep(15)
-
-
-def _make(root: Store, settings: Settings, run: Run) -> None:
-    """The run, of the manifest's own job."""
+def _make(
+    root: Store, settings: Settings, folder: Run, what: str, pin: Callable[[Store, JobSpec, Path], JobSpec],
+    create: Callable[[Store, JobSpec, str, str], Run | Sweep],
+) -> None:  # fmt: skip
+    """The run or the sweep, of the manifest's own job."""
     from visionjobs.data.catalog import find_dataset
-    from visionjobs.training.driver import pin_inputs
 
     text = os.environ.get(SPEC)
     if not text:
-        raise UserError(f"there is no run {run.id} in {root.address}, and {SPEC} holds no job to make it of")
-    spec = pin_inputs(root, parse_job(text, SPEC, "job"), settings.cache)
+        raise UserError(f"there is no {what} {folder.id} in {root.address}, and {SPEC} holds no job to make it of")
+    spec = pin(root, parse_job(text, SPEC, "job"), settings.cache)
     manifest = find_dataset(root, spec.data.name, spec.data.version).manifest
     try:
-        create_run(root, spec, manifest.model_dump_json(indent=1), run.id)
+        create(root, spec, manifest.model_dump_json(indent=1), folder.id)
     except ObjectExistsError:
-        err.print(f"run {run.id} was made by another pod just now")
+        err.print(f"{what} {folder.id} was made by another pod just now")
 
 
 def _is_complete(run: Run, spec: JobSpec) -> bool:

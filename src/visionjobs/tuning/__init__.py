@@ -8,7 +8,6 @@ concurrency.py  how many trials at once, and what each of them gets
 trial.py        a trial in a process of Ray's: an attempt of an ordinary run
 suggest.py      Tune's way to ask for the next trial
 mirrors.py      the trials in wandb
-patience.py     asking a storage again that does not answer
 watch.py        what is told to the person who waits
 finisher.py     what follows a trial's training, while the next ones train
 driver.py       an attempt of a sweep, from the claim to the report

@@ -10,13 +10,13 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from visionjobs.cluster.sizes import Trials
+from visionjobs.patience import patiently
 from visionjobs.runs import STOP
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.sweeps import Sweep, Trial, section_of, trial_spec
 from visionjobs.training.driver import pin_inputs
 from visionjobs.tuning.board import Board
-from visionjobs.tuning.patience import patiently
 from visionjobs.tuning.search import propose
 from visionjobs.tuning.trial import TrialWork
 

@@ -16,6 +16,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler
 
 from visionjobs.errors import StoppedError, StorageError, SupersededError, VisionjobsError, first_line
+from visionjobs.patience import patiently
 from visionjobs.runs import Attempt, now, request_stop, stop_requested
 from visionjobs.sweep_progress import ENDING, RUNNING, follow_sweep
 from visionjobs.sweeps import Stopped, Trial, section_of
@@ -25,7 +26,6 @@ from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.finisher import Finisher
 from visionjobs.tuning.mirrors import Mirrors
-from visionjobs.tuning.patience import patiently
 from visionjobs.tuning.suggest import Suggest, Trialling
 from visionjobs.tuning.trial import DONE, ENDED_BY_SWEEP, FAILED, TrialActor
 from visionjobs.tuning.watch import SweepWatcher

@@ -1,4 +1,5 @@
-"""Asking a storage again that does not answer: an error in Tune's thread would end every trial."""
+"""Asking a storage again that does not answer: in a pod that has just started, before a retry is used up; in Tune's
+thread, where an error would end every trial."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import TypeVar
 from visionjobs.errors import StorageError
 
 PATIENCE_SECONDS = 300.0
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 15.0
 
 T = TypeVar("T")
 
