@@ -8,30 +8,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sweep_sections import BASE, LR, message, of_space, parse
 
 from visionjobs.errors import UserError
 from visionjobs.jobfile import dump_spec, parse_job
-from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import KINDS, Domain
-
-BASE = "task: classification\nmodel: {name: resnet18}\ndata: {name: wildlife}\n"
-LR = "train.lr: {loguniform: [1e-4, 0.1]}"
-
-
-def parse(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> JobSpec:
-    """sweep: what stands in the braces of the section."""
-    return parse_job(f"{base}sweep: {{{sweep}}}\n", "jobs/mine.yaml", "mine", sets)
-
-
-def message(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> str:
-    with pytest.raises(UserError) as caught:
-        parse(sweep, base, sets)
-    return str(caught.value)
-
-
-def of_space(space: str, **more: str) -> str:
-    return f"metric: val_accuracy, space: {{{space}}}" + "".join(f", {key}: {value}" for key, value in more.items())
-
 
 ONE_KIND = "expected exactly one of choice, uniform, loguniform, int; found"
 KEYS_OF_DOMAIN = "expected keys such as choice:, int:, loguniform:; found"

@@ -9,33 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
+from sweep_sections import BASE, LR, message, of_space, parse
 
 from visionjobs.errors import UserError
 from visionjobs.jobfile import dump_spec, job_names, load_job, parse_job
-from visionjobs.spec import JobSpec
 from visionjobs.spec_sweep import METRICS, Domain, with_parameters
 from visionjobs.sweeps import trial_spec
 from visionjobs.tasks import TASKS
 
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
-BASE = "task: classification\nmodel: {name: resnet18}\ndata: {name: wildlife}\n"
 DETECTION = "task: detection\nmodel: {name: yolov8n, weights: a.pt}\ndata: {name: coco, size: [64, 64]}\n"
-LR = "train.lr: {loguniform: [1e-4, 0.1]}"
-
-
-def parse(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> JobSpec:
-    """sweep: what stands in the braces of the section."""
-    return parse_job(f"{base}sweep: {{{sweep}}}\n", "jobs/mine.yaml", "mine", sets)
-
-
-def message(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> str:
-    with pytest.raises(UserError) as caught:
-        parse(sweep, base, sets)
-    return str(caught.value)
-
-
-def of_space(space: str, **more: str) -> str:
-    return f"metric: val_accuracy, space: {{{space}}}" + "".join(f", {key}: {value}" for key, value in more.items())
 
 
 FIXED_TOLD = "is no hyperparameter: it says what is trained, how long, or on what; every trial has the job's own"

@@ -42,7 +42,7 @@ def common(tmp_path: Path) -> Trialling:
 
 
 def follow(common: Trialling, trial: Trial) -> TrialState:
-    return follow_trial(common.sweep, trial, "val_loss")
+    return follow_trial(common.sweep, trial, common.spec)
 
 
 def claimed(common: Trialling, trial: Trial, ago: float = 60.0, gpus: float = 0.0, **progress: Any) -> Attempt:

@@ -72,12 +72,17 @@ def run_state(run: Run, record: Mapping[str, Any], claims: Sequence[Claim]) -> s
 
 def follow_run(run: Run) -> RunProgress:
     """Read a run's folder. Raises UserError (damaged) and StorageError (no answer)."""
+    return follow_history(run, run.history())
+
+
+def follow_history(run: Run, history: Sequence[dict[str, Any]]) -> RunProgress:
+    """As follow_run, by who has read the run's history already."""
     spec, record, claims = run.spec_now(), run.record(), run.claims()
     attempts = [claim for claim in claims if claim.kind == "attempt"]
     progresses = {claim.number: read_progress(run.store.at("attempts", f"{claim.number:04}")) for claim in attempts}
     last = attempts[-1] if attempts else None
     progress = (progresses[last.number] if last else None) or {}
-    history, state = run.history(), run_state(run, record, claims)
+    state = run_state(run, record, claims)
     steps = progress.get("steps_per_epoch")
     hardware = {} if last is None else last.info.get("hardware") or {}
     return RunProgress(

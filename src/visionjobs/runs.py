@@ -113,6 +113,10 @@ class Run:
                 found.append(Claim(int(name), claim["kind"], claim["started"], claim["info"]))
         return found
 
+    def attempts(self) -> list[Claim]:
+        """The claims of attempts, oldest first: without those of finalisers."""
+        return [claim for claim in self.claims() if claim.kind == "attempt"]
+
     def claim(self, kind: str, info: Mapping[str, Any], number: int | None = None) -> Attempt:
         """Take the next number, or exactly `number`; raises SupersededError when `number` is taken."""
         body = json.dumps({"kind": kind, "started": now(), "info": dict(info)}, indent=1)

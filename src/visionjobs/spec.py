@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -189,6 +190,6 @@ def differences(old: JobSpec, new: JobSpec) -> dict[str, tuple[Any, Any]]:
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 
-def is_changeable(key: str) -> bool:
-    """Whether a continued run may take another value for `key`."""
-    return any(key == allowed or (allowed.endswith(".") and key.startswith(allowed)) for allowed in CHANGEABLE)
+def is_changeable(key: str, allowed: Sequence[str] = CHANGEABLE) -> bool:
+    """Whether what is continued may take another value for `key`. allowed: keys, or sections that end with a dot."""
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed)

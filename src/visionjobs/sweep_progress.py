@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
 
-from visionjobs.run_progress import RunProgress, follow_run, run_state
+from visionjobs.run_progress import RunProgress, follow_history, run_state
 from visionjobs.runs import TRAINED
-from visionjobs.sweeps import Stopped, Sweep, Trial
+from visionjobs.spec import JobSpec
+from visionjobs.sweeps import Stopped, Sweep, Trial, section_of
 
 COMPLETE, RUNNING, STOPPED, FAILED, INTERRUPTED, WAITING, ENDING = (
     "complete", "running", "stopped early", "failed", "interrupted", "waiting", "ending",
@@ -90,34 +91,36 @@ def best_trial(trials: Sequence[TrialState], *, maximise: bool) -> TrialState | 
 def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> SweepProgress:
     """Read a sweep's folder; states: of its trials, where they are known. Raises UserError (damaged) and StorageError
     (no answer)."""
-    spec, section, record = sweep.spec(), sweep.section(), sweep.folder.record()
-    claims = [claim for claim in sweep.folder.claims() if claim.kind == "attempt"]
+    spec, record = sweep.spec(), sweep.folder.record()
+    section = section_of(spec)
+    claims = sweep.folder.attempts()
     return SweepProgress(
         sweep=sweep.id, job=spec.name, task=spec.task, address=sweep.store.address,
         state=run_state(sweep.folder, record, claims), message=record.get("message"),
         metric=section.metric, maximise=section.maximise, wanted=section.trials,
         at_once=claims[-1].info.get("at_once") if claims else None,
-        trials=tuple(follow_trials(sweep, sweep.trials()) if states is None else states),
+        trials=tuple(follow_trials(sweep, sweep.trials(), spec) if states is None else states),
         created=record.get("created"), finished=record.get("finished"),
     )  # fmt: skip
 
 
-def follow_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[TrialState]:
-    """The states of these trials."""
-    section = sweep.section()
+def follow_trials(sweep: Sweep, trials: Sequence[Trial], spec: JobSpec) -> list[TrialState]:
+    """The states of these trials. spec: the sweep's."""
     with ThreadPoolExecutor(16) as pool:  # each takes several reads from storage
-        return list(pool.map(lambda trial: follow_trial(sweep, trial, section.metric), trials))
+        return list(pool.map(lambda trial: follow_trial(sweep, trial, spec), trials))
 
 
-def follow_trial(sweep: Sweep, trial: Trial, metric: str) -> TrialState:
+def follow_trial(sweep: Sweep, trial: Trial, spec: JobSpec) -> TrialState:
     """One trial's state."""
+    metric = section_of(spec).metric
     run, decision = sweep.run_of(trial), sweep.stopped(trial)
     if not run.store.exists("spec.yaml"):
         return TrialState(
-            trial.number, trial.run, run.store.address, trial.parameters, WAITING, None, 0, sweep.spec().train.epochs,
+            trial.number, trial.run, run.store.address, trial.parameters, WAITING, None, 0, spec.train.epochs,
             None, None, (), None, 0.0, 0.0, None,
         )  # fmt: skip
-    progress, history = follow_run(run), run.history()
+    history = run.history()
+    progress = follow_history(run, history)
     curve = [(row["epoch"] + 1, row[metric]) for row in history if row.get(metric) is not None]
     state, reason = _state(progress), progress.message
     if decision is not None:

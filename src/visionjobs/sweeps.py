@@ -82,10 +82,6 @@ class Sweep:
         """The stored job, with what was changed when the sweep was continued."""
         return self.folder.spec_now()
 
-    def section(self) -> SweepSection:
-        """The sweep section of `spec`."""
-        return section_of(self.spec())
-
     def trials(self) -> list[Trial]:
         """All trials that were made, by number. Raises UserError (damaged)."""
         names = [entry.key for entry in self.store.entries("trials") if re.search(r"/\d+\.json$", entry.key)]

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from made_sweeps import SWEEP, claims, job, many, progress, summary, trial, waiting
+from made_sweeps import SWEEP, claims, job, many, summary, trial, waiting
 from page_text import PageText
 
 from visionjobs.report.sweep import build_sweep_report
@@ -122,14 +122,14 @@ def test_no_trial_is_complete() -> None:
     assert shown.tiles["Best validation accuracy"] == "n/a"
     assert shown.tiles["Over trial 0"] == "n/a"
     assert "No trial is complete: there is no best one." in shown.text
-    assert sweep_results(progress(trials), job())["best"] is None
+    assert sweep_results(summary(trials))["best"] is None
 
 
 @pytest.mark.parametrize(
     "trials", [[], [waiting(0)], [trial(0, OWN, [], FAILED, reason="out of memory"), trial(1, OWN, [], FAILED)]]
 )
 def test_nothing_was_trained(trials: list[TrialState]) -> None:
-    shown, found = page(summary(trials)), sweep_results(progress(trials), job())
+    shown, found = page(summary(trials)), sweep_results(summary(trials))
     assert shown.tiles["Hours"] == "n/a"
     assert shown.images == []
     assert (found["hours"], found["gpu_hours"], found["best"], found["importance"]) == (None, None, None, None)
@@ -149,7 +149,7 @@ def test_trial_0_failed() -> None:
     shown = page(summary(trials))
     assert shown.tiles["Over trial 0"] == "n/a"
     assert shown.row("Trial 0", "Best trial")[2:] == ["n/a", "n/a"]
-    assert sweep_results(progress(trials), job())["best"]["gain"] is None
+    assert sweep_results(summary(trials))["best"]["gain"] is None
 
 
 def test_a_complete_trial_without_a_value_is_never_the_best() -> None:
@@ -165,7 +165,7 @@ def test_hours_and_what_was_saved(gpus: float) -> None:
         trial(0, OWN, [0.5] * 10, seconds_an_epoch=360, gpus=gpus),
         trial(1, OWN, [0.1] * 2, STOPPED, seconds_an_epoch=720, gpus=gpus),
     ]
-    shown, found = page(summary(trials)), sweep_results(progress(trials), job())
+    shown, found = page(summary(trials)), sweep_results(summary(trials))
     scale, unit = (gpus, "GPU-hours") if gpus else (1, "Hours")
     assert (float(shown.tiles[unit]), float(shown.tiles["Saved"])) == pytest.approx((1.4 * scale, 1.6 * scale))
     assert [float(text) for text in shown.row("1", "Stopped early")[2:]] == pytest.approx([0.4 * scale, 1.6 * scale])
@@ -210,7 +210,7 @@ def test_every_metric_has_a_title_and_a_definition(task: str, metric: str) -> No
 
 def test_results_are_json_without_what_json_has_not() -> None:
     trials = [*some(), trial(7, OWN, [0.1, math.nan], FAILED, reason="the loss is not finite")]
-    found = sweep_results(progress(trials), job())
+    found = sweep_results(summary(trials))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["trials"][7]["curve"] == [[1, 0.1], [2, None]]
     assert found["best"] == {
@@ -218,7 +218,7 @@ def test_results_are_json_without_what_json_has_not() -> None:
         "parameters": {**OWN, "train.lr": 2e-3},
     }  # fmt: skip
     assert [entry["rank"] for entry in found["trials"]] == [3, None, 1, None, None, 2, None, None]
-    assert sweep_results(progress(many(30)), job())["importance"]["epoch"] == 1
+    assert sweep_results(summary(many(30)))["importance"]["epoch"] == 1
     assert (found["schema"], found["mode"], found["metric"]) == (1, "max", "val_accuracy")
 
 
@@ -230,7 +230,7 @@ from visionjobs.report.sweep_results import sweep_results
 import matplotlib
 before = matplotlib.rcParams.copy()
 sweep = pickle.load(sys.stdin.buffer)
-files, results = build_sweep_report(sweep), sweep_results(sweep.progress, sweep.spec)
+files, results = build_sweep_report(sweep), sweep_results(sweep)
 assert matplotlib.rcParams.copy() == before
 print(len(files), [name for name in ("torch", "ray", "boto3", "matplotlib.pyplot") if name in sys.modules])
 """

@@ -197,4 +197,4 @@ def _is_over(run: Run) -> bool:
     """Whether no further attempt will follow by itself: complete, failed for good, stopped, or no attempts left."""
     if run.record().get("state") in ("complete", "failed") or stop_requested(run.store) is not None:
         return True
-    return sum(claim.kind == "attempt" for claim in run.claims()) >= run.spec_now().limits.attempts
+    return len(run.attempts()) >= run.spec_now().limits.attempts

@@ -90,4 +90,4 @@ def ray_job(run: Run | None) -> RayJob | None:
 
 def newest_attempt(run: Run) -> int | None:
     """The number of the newest attempt that has begun."""
-    return max((claim.number for claim in run.claims() if claim.kind == "attempt"), default=None)
+    return max((claim.number for claim in run.attempts()), default=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from visionjobs.errors import FinalError, SupersededError, UserError, Visionjobs
 from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
 from visionjobs.runs import STOP, Run, open_run
 from visionjobs.settings import Settings
-from visionjobs.spec import JobSpec, differences, is_changeable
+from visionjobs.spec import CHANGEABLE, JobSpec, differences, is_changeable
 from visionjobs.storage import Store, open_store
 
 SAMPLES = {"classification": "wildlife", "segmentation": "camvid", "detection": "coco"}
@@ -54,12 +55,7 @@ def run_new(settings: Settings, root: Store, job: str, sets: list[str], sample: 
     path = find_job(job, settings.jobs)
     spec = load_job(path, sets)
     if sample:
-        from visionjobs.data.sample import ensure_sample
-
-        check_weights_for_sample(spec, sets)
-        with stage_progress() as on_progress:
-            ensure_sample(SAMPLES[spec.task], root, on_progress)
-        spec = on_sample(spec, sets)
+        spec = on_drawn_sample(root, spec, sets)
     notes = []
     if sets and spec.published:
         given = ", ".join(sets)
@@ -79,6 +75,17 @@ def check_weights_for_sample(spec: JobSpec, sets: Sequence[str]) -> None:
             "classes than theirs. Train on it: visionjobs run yolo_finetune --sample --set model.weights=random --set "
             "train.epochs=3; or give weights that know its classes: --set model.weights=FILE"
         )
+
+
+def on_drawn_sample(root: Store, spec: JobSpec, sets: Sequence[str], *, dry_run: bool = False) -> JobSpec:
+    """As on_sample; the sample is drawn into the storage, unless it is there or this is dry."""
+    check_weights_for_sample(spec, sets)
+    if not dry_run:
+        from visionjobs.data.sample import ensure_sample
+
+        with stage_progress() as on_progress:
+            ensure_sample(SAMPLES[spec.task], root, on_progress)
+    return on_sample(spec, sets)
 
 
 def on_sample(spec: JobSpec, sets: Sequence[str]) -> JobSpec:
@@ -121,33 +128,51 @@ def tell_of_changed_file(settings: Settings, job: str, stored: JobSpec) -> None:
 
 def continued_spec(stored: JobSpec, sets: list[str], run_id: str) -> JobSpec:
     """The stored spec with `sets` applied. Raises UserError, with the difference, for a key that may not change."""
-    spec = build_spec(with_sets(stored.model_dump(mode="json"), sets), f"run {run_id}", sets)
-    refused = {key: pair for key, pair in differences(stored, spec).items() if not is_changeable(key)}
+    spec, refused = changed_spec(stored, sets, "run", run_id, CHANGEABLE)
     if refused:
-        listed = "\n".join(f"  {key}: {old} in the run, {new} asked for" for key, (old, new) in refused.items())
         raise UserError(
-            f"run {run_id} cannot be continued with other values than it was started with:\n{listed}\n"
+            f"run {run_id} cannot be continued with other values than it was started with:\n{refused}\n"
             "Only train.epochs, resources.*, limits.* and wandb.* may be changed. Leave out --run to start a new run."
         )
     return spec
 
 
+def changed_spec(
+    stored: JobSpec, sets: list[str], what: str, name: str, allowed: Sequence[str]
+) -> tuple[JobSpec, str]:  # fmt: skip
+    """The stored spec of a run or sweep, as `what` says, with `sets`; and a line for each key that may not change."""
+    spec = build_spec(with_sets(stored.model_dump(mode="json"), sets), f"{what} {name}", sets)
+    refused = {key: pair for key, pair in differences(stored, spec).items() if not is_changeable(key, allowed)}
+    return spec, "\n".join(f"  {key}: {old} in the {what}, {new} asked for" for key, (old, new) in refused.items())
+
+
+@contextmanager
+def telling_how_to_continue(command: Callable[[], str | None]) -> Iterator[None]:
+    """Around what may be interrupted or break off: says with which command it goes on, None where nothing has begun.
+
+    Raises typer.Exit(130) for a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        how = f" Continue with: {told}" if (told := command()) else ""
+        print_error(f"Interrupted.{how}")
+        raise typer.Exit(130) from None
+    except VisionjobsError as error:
+        if (told := command()) and not isinstance(error, FinalError | SupersededError | UserError):
+            raise type(error)(f"{error}\nContinue with: {told}") from error
+        raise
+
+
 def _train(settings: Settings, root: Store, spec: JobSpec, existing: Run | None, job: str, notes: list[str]) -> Run:
     from visionjobs.training.driver import check_may_start, pin_inputs, train_run
 
-    with RunView(err) as view:
-        try:
-            if existing:
-                check_may_start(existing, spec)
-                existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
-            pinned = spec if existing else pin_inputs(root, spec, settings.cache)
-            return train_run(settings, root, pinned, existing, view.watcher(), notes)
-        except KeyboardInterrupt:
-            how = f" Continue with: visionjobs run {job} --run {view.run_id}" if view.run_id else ""
-            print_error(f"Interrupted.{how}")
-            raise typer.Exit(130) from None
-        except VisionjobsError as error:
-            if view.run_id and not isinstance(error, FinalError | SupersededError | UserError):
-                hint = f"Continue with: visionjobs run {job} --run {view.run_id}"
-                raise type(error)(f"{error}\n{hint}") from error
-            raise
+    with (
+        RunView(err) as view,
+        telling_how_to_continue(lambda: f"visionjobs run {job} --run {view.run_id}" if view.run_id else None),
+    ):
+        if existing:
+            check_may_start(existing, spec)
+            existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
+        pinned = spec if existing else pin_inputs(root, spec, settings.cache)
+        return train_run(settings, root, pinned, existing, view.watcher(), notes)

@@ -12,7 +12,7 @@ from visionjobs.errors import UserError
 from visionjobs.run_progress import run_state
 from visionjobs.storage import Store
 from visionjobs.sweep_progress import COMPLETE, follow_sweep
-from visionjobs.sweeps import Sweep, sweep_at
+from visionjobs.sweeps import Sweep, section_of, sweep_at
 
 OF_SWEEPS = ("metric", "best", "trials_ended", "trials_wanted")
 """Keys of a sweep's row that a run's has not."""
@@ -31,7 +31,8 @@ def describe_sweep(root: Store, sweep_id: str) -> dict[str, Any] | None:
 
 
 def _row(sweep: Sweep) -> dict[str, Any]:
-    spec, section, record, claims = sweep.spec(), sweep.section(), sweep.folder.record(), sweep.folder.claims()
+    spec, record, claims = sweep.spec(), sweep.folder.record(), sweep.folder.claims()
+    section = section_of(spec)
     ended, best = _trials(sweep, record)
     return {
         "kind": "sweep",

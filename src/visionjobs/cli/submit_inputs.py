@@ -91,7 +91,7 @@ def check_run(run: Run) -> Check:
 
 def was_in_pods_of(run: Run, server: str, namespace: str) -> bool:
     """Whether its last attempt was in pods of this cluster, which then knows whether it goes on."""
-    attempts = [claim for claim in run.claims() if claim.kind == "attempt"]
+    attempts = run.attempts()
     pod = (attempts[-1].info.get("pod") or {}) if attempts else {}
     if pod.get("backend") not in ("rayjob", "job"):
         return False

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionjobs.cli.console import print_warning, stage_progress
-from visionjobs.cli.run import SAMPLES, check_weights_for_sample, continued_spec, on_sample, tell_of_changed_file
+from visionjobs.cli.console import print_warning
+from visionjobs.cli.run import continued_spec, on_drawn_sample, tell_of_changed_file
 from visionjobs.cli.submit_inputs import check_inputs, check_run
 from visionjobs.cli.trained import open_trained
 from visionjobs.cluster.check import Check, look
@@ -72,15 +72,7 @@ def new_spec(
     """The job file's spec; with `sample` on the sample of its dataset, which is drawn unless it is there or this is
     dry."""
     spec = load_job(find_job(job, settings.jobs), sets)
-    if not sample:
-        return spec
-    check_weights_for_sample(spec, sets)
-    if not dry_run:
-        from visionjobs.data.sample import ensure_sample
-
-        with stage_progress() as on_progress:
-            ensure_sample(SAMPLES[spec.task], root, on_progress)
-    return on_sample(spec, sets)
+    return on_drawn_sample(root, spec, sets, dry_run=dry_run) if sample else spec
 
 
 def plan_next_attempt(
@@ -97,7 +89,7 @@ def plan_next_attempt(
     tell_of_changed_file(settings, job or stored.name, run.spec())
     check_may_start(run, spec)
     inputs = check_inputs(root, spec, settings.cache, run)
-    attempts = sum(claim.kind == "attempt" for claim in run.claims())
+    attempts = len(run.attempts())
     submission = run_submission(
         spec, run_id, settings, sets=sets, code=code.sha256, commit=code.commit, attempt=attempts + 1,
         checkpoint_seconds=checkpoint_seconds(root, spec.name, [run]),

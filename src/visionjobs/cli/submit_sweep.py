@@ -48,7 +48,7 @@ def plan_next_sweep_attempt(
     spec = continued_spec_of(sweep, job, sets) if job else continued_sweep_spec(sweep.spec(), sets, sweep_id)
     check_may_go_on(sweep, spec)
     inputs = check_inputs(root, spec, settings.cache, sweep.folder)
-    attempts = sum(claim.kind == "attempt" for claim in sweep.folder.claims())
+    attempts = len(sweep.folder.attempts())
     submission = sweep_submission(
         spec, sweep_id, settings, sets=sets, code=code.sha256, commit=code.commit, attempt=attempts + 1,
         checkpoint_seconds=checkpoint_seconds(root, spec.name, [sweep.run_of(trial) for trial in sweep.trials()]),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visionjobs.cli.console import err, out, print_error, stage_progress
-from visionjobs.cli.run import SAMPLES, check_weights_for_sample, on_sample
-from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
-from visionjobs.jobfile import build_spec, find_job, load_job, with_sets
+from visionjobs.cli.console import err, out
+from visionjobs.cli.run import changed_spec, on_drawn_sample, telling_how_to_continue
+from visionjobs.errors import UserError
+from visionjobs.jobfile import find_job, load_job
 from visionjobs.runs import STOP
 from visionjobs.settings import Settings
-from visionjobs.spec import JobSpec, differences
+from visionjobs.spec import JobSpec
 from visionjobs.storage import Store, open_store
 from visionjobs.sweeps import Sweep, open_sweep, section_of
 
@@ -61,14 +61,7 @@ def new_sweep_spec(settings: Settings, root: Store, job: str, sets: list[str], s
     """The job file's spec, with `sets`, perhaps on the sample of its dataset, which is made if it is not there."""
     spec = load_job(find_job(job, settings.jobs), sets)
     section_of(spec)
-    if sample:
-        from visionjobs.data.sample import ensure_sample
-
-        check_weights_for_sample(spec, sets)
-        with stage_progress() as on_progress:
-            ensure_sample(SAMPLES[spec.task], root, on_progress)
-        spec = on_sample(spec, sets)
-    return spec
+    return on_drawn_sample(root, spec, sets) if sample else spec
 
 
 def continued_spec_of(existing: Sweep, job: str, sets: list[str]) -> JobSpec:
@@ -81,43 +74,29 @@ def continued_spec_of(existing: Sweep, job: str, sets: list[str]) -> JobSpec:
 
 def continued_sweep_spec(stored: JobSpec, sets: list[str], sweep_id: str) -> JobSpec:
     """`stored` with `sets` applied. Raises UserError, with the difference, for a key that may not change."""
-    spec = build_spec(with_sets(stored.model_dump(mode="json"), sets), f"sweep {sweep_id}", sets)
-    changed = differences(stored, spec)
-    refused = {key: pair for key, pair in changed.items() if not _is_changeable(key)}
+    spec, refused = changed_spec(stored, sets, "sweep", sweep_id, CHANGEABLE)
     if refused:
-        listed = "\n".join(f"  {key}: {old} in the sweep, {new} asked for" for key, (old, new) in refused.items())
         raise UserError(
             f"sweep {sweep_id} cannot be continued with other values than it was started with, since its trials would "
-            f"not be comparable:\n{listed}\nOnly sweep.trials (--samples), sweep.at_once, resources.*, limits.* and "
+            f"not be comparable:\n{refused}\nOnly sweep.trials (--samples), sweep.at_once, resources.*, limits.* and "
             "wandb.* may be changed. Leave out --sweep to start a new sweep."
         )
     return spec
-
-
-def _is_changeable(key: str) -> bool:
-    return any(key == allowed or (allowed.endswith(".") and key.startswith(allowed)) for allowed in CHANGEABLE)
 
 
 def _run(settings: Settings, root: Store, spec: JobSpec, existing: Sweep | None, job: str) -> Sweep:
     from visionjobs.cli.sweep_view import SweepView
     from visionjobs.tuning.driver import check_may_go_on, pin_sweep, run_sweep
 
-    with SweepView(err) as view:
-        try:
-            if existing:
-                check_may_go_on(existing, spec)
-                existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
-            pinned = spec if existing else pin_sweep(root, spec, settings.cache)
-            return run_sweep(settings, root, pinned, existing, view.watcher())
-        except KeyboardInterrupt:
-            how = f" Continue with: visionjobs sweep {job} --sweep {view.sweep_id}" if view.sweep_id else ""
-            print_error(f"Interrupted.{how}")
-            raise typer.Exit(130) from None
-        except VisionjobsError as error:
-            if view.sweep_id and not isinstance(error, FinalError | SupersededError | UserError):
-                hint = f"Continue with: visionjobs sweep {job} --sweep {view.sweep_id}"
-                raise type(error)(f"{error}\n{hint}") from error
-            raise
+    with (
+        SweepView(err) as view,
+        telling_how_to_continue(lambda: f"visionjobs sweep {job} --sweep {view.sweep_id}" if view.sweep_id else None),
+    ):
+        if existing:
+            check_may_go_on(existing, spec)
+            existing.store.delete([STOP])  # it was cancelled: whoever continues it wants it to go on
+        pinned = spec if existing else pin_sweep(root, spec, settings.cache)
+        return run_sweep(settings, root, pinned, existing, view.watcher())
 
 
 def _show_end(finished: Sweep) -> None:

@@ -22,7 +22,7 @@ class StoredLog:
 
 def stored_logs(run: Run, attempt: int | None = None) -> list[StoredLog]:
     """Of all attempts, oldest first, or of one. Raises UserError where the run has no such attempt."""
-    numbers = [claim.number for claim in run.claims() if claim.kind == "attempt"]
+    numbers = [claim.number for claim in run.attempts()]
     if attempt is not None and attempt not in numbers:
         known = ", ".join(map(str, numbers)) or "none yet"
         raise UserError(f"run {run.id} has no attempt {attempt}; it has: {known}")

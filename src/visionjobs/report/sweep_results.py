@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from visionjobs.report.sweep_importance import Importance, importance
-from visionjobs.report.sweep_trials import finite, gain, gpu_hours, held_gpus, hours, ranks, saved, total, total_saved
-from visionjobs.spec import JobSpec
-from visionjobs.sweep_progress import SweepProgress, TrialState
-from visionjobs.sweeps import section_of
+from visionjobs.report.sweep_importance import Importance
+from visionjobs.report.sweep_summary import SweepSummary
+from visionjobs.report.sweep_trials import finite, gain, gpu_hours, hours, ranks, saved, total, total_saved
+from visionjobs.sweep_progress import TrialState
 
 
-def sweep_results(progress: SweepProgress, spec: JobSpec) -> dict[str, Any]:
+def sweep_results(sweep: SweepSummary) -> dict[str, Any]:
     """All trials by number and the best one, as JSON has it; null is what does not exist.
 
     saved_hours, saved_gpu_hours: an estimate of what stopping trials early saved. importance: see sweep_importance.py.
     """
-    rank, best, gpus = ranks(progress), progress.best, held_gpus(progress)
+    progress, gpus = sweep.progress, sweep.gpus
+    rank, best = ranks(progress), progress.best
     return {
         "schema": 1,
         "sweep": progress.sweep,
@@ -38,7 +38,7 @@ def sweep_results(progress: SweepProgress, spec: JobSpec) -> dict[str, Any]:
         "gpu_hours": total([gpu_hours(trial) for trial in progress.trials]),
         "saved_hours": total_saved(progress, gpus=False),
         "saved_gpu_hours": total_saved(progress, gpus=True) if gpus else None,
-        "importance": _importance(importance(progress, section_of(spec))),
+        "importance": _importance(sweep.importance),
     }
 
 

@@ -83,7 +83,7 @@ def train_run(
             check_finetune(spec, dataset.manifest, bool(share.gpus))
         refuse_told()
         run = run or create_run(root, spec, dataset.manifest.model_dump_json(indent=1))
-        attempt = run.claim("attempt", _info(share))
+        attempt = run.claim("attempt", attempt_info(share))
         if run.dataset() is None:  # a run of an older version
             attempt.write_shared("dataset.json", dataset.manifest.model_dump_json(indent=1))
         watcher.started(attempt, connection)
@@ -182,11 +182,16 @@ def check_may_start(run: Run | None, spec: JobSpec) -> None:
             f"run {run.id} is complete and its checkpoints were pruned: it cannot be trained further. A new run may "
             f"start from its weights: --set model.weights={run.store.address}/weights/{spec.name}.pth"
         )
-    attempts = sum(claim.kind == "attempt" for claim in run.claims())
+    check_attempts_left(run, spec, "run")
+
+
+def check_attempts_left(folder: Run, spec: JobSpec, what: str) -> None:
+    """Raises FinalError where this run or sweep, which `what` says, has used up its attempts."""
+    attempts = len(folder.attempts())
     if attempts >= spec.limits.attempts:
         raise FinalError(
-            f"run {run.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then allow "
-            f"more: --set limits.attempts={attempts + 5}"
+            f"{what} {folder.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then "
+            f"allow more: --set limits.attempts={attempts + 5}"
         )
 
 
@@ -212,7 +217,8 @@ def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str], notes: S
     )
 
 
-def _info(share: Share) -> dict[str, Any]:
+def attempt_info(share: Share) -> dict[str, Any]:
+    """What the claim of an attempt says of code and machine."""
     return {
         "code": code_version(),
         "hardware": hardware(),
@@ -224,7 +230,7 @@ def _info(share: Share) -> dict[str, Any]:
 
 def _changes_since(run: Run, attempt: Attempt) -> list[str]:
     """Warnings where this attempt's code, workers or threads are not those of the attempt before."""
-    claims = [claim for claim in run.claims() if claim.kind == "attempt"]
+    claims = run.attempts()
     before = next((claim for claim in reversed(claims) if claim.number < attempt.number), None)
     if before is None:
         return []

@@ -38,10 +38,10 @@ def leave_outcome(attempt: Attempt, outcome: Outcome) -> None:
 
 def left_outcome(run: Run) -> tuple[Attempt, Outcome] | None:
     """What the run's newest attempt left to be completed, with that attempt; None where it left nothing."""
-    attempts = [claim.number for claim in run.claims() if claim.kind == "attempt"]
+    attempts = run.attempts()
     if not attempts:
         return None
-    attempt = Attempt(run, attempts[-1])
+    attempt = Attempt(run, attempts[-1].number)
     try:
         return attempt, Outcome(**json.loads(attempt.store.read(OUTCOME)))
     except MissingObjectError:

@@ -24,6 +24,8 @@ POD_SECONDS = 600.0
 """Longest wait for the pods of the workers to join the head's Ray."""
 
 
+MISSING_PODS = "see which pods are missing (visionjobs status), and whether they see their GPUs"
+
 Say = Callable[[str], None]
 
 
@@ -54,7 +56,7 @@ def _free_share(spec: JobSpec, connection: Connection, _say: Say) -> tuple[Share
 def _demanded_share(spec: JobSpec, connection: Connection, say: Say) -> tuple[Share, str | None]:
     """What was rendered, as a demand: a pod whose GPU cannot be seen must not train on its CPU unnoticed."""
     share = cluster_share(spec.resources)
-    _await(share, connection, say, "see which pods are missing (visionjobs status), and whether they see their GPUs")
+    await_free(share, connection, say, MISSING_PODS)
     return share, None
 
 
@@ -67,13 +69,13 @@ def _common_share(spec: JobSpec, connection: Connection, say: Say) -> tuple[Shar
         cpus = max(1, min(AUTO_CPUS, total.cpus // asked.workers))
         spec = spec.model_copy(update={"resources": asked.model_copy(update={"cpus": cpus})})
     share, warning = resolve_share(spec, total.cpus, total.gpus)
-    _await(share, connection, say, "other jobs hold the rest: submit it again later")
+    await_free(share, connection, say, "other jobs hold the rest: submit it again later")
     return share, warning
 
 
-def _await(share: Share, connection: Connection, say: Say, advice: str) -> None:
-    """Wait, and say so, for what the workers need. Raises VisionjobsError, with `advice`, after POD_SECONDS, and
-    StoppedError where this pod is told to go."""
+def await_free(share: Share, connection: Connection, say: Say, advice: str) -> None:
+    """Wait, and say so, for what the workers of a run or a trial need. Raises VisionjobsError, with `advice`, after
+    POD_SECONDS, and StoppedError where this pod is told to go."""
     cpus, gpus = share.workers * share.cpus, share.workers * share.gpus
     deadline, said = time.monotonic() + POD_SECONDS, ""
     while (free := connection.free()).cpus < cpus or free.gpus < gpus:

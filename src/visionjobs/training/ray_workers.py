@@ -55,8 +55,8 @@ def resolve_share(spec: JobSpec, cpus: int, gpus: int) -> tuple[Share, str | Non
     return Share(workers, cpu_share, per_worker), warning
 
 
-def check_free(share: Share, connection: Connection) -> None:
-    """Raises UserError where another run holds what this one needs: Ray would try for minutes, and then give up."""
+def check_free(share: Share, connection: Connection, what: str = "this run") -> None:
+    """Raises UserError where another run holds what `what` needs: Ray would try for minutes, and then give up."""
     needed = Resources(share.workers * share.cpus, math.ceil(share.workers * share.gpus))
     for _ in range(FREE_SECONDS):
         free = connection.free()
@@ -64,7 +64,7 @@ def check_free(share: Share, connection: Connection) -> None:
             return
         time.sleep(1)  # a run that has just ended gives back what it held in a moment
     raise UserError(
-        f"resources: this run needs {needed.cpus} CPU(s) and {needed.gpus} GPU(s), and other runs on this Ray leave "
+        f"resources: {what} needs {needed.cpus} CPU(s) and {needed.gpus} GPU(s), and other runs on this Ray leave "
         f"{free.cpus} and {free.gpus}: wait for them, or lower resources.workers or resources.cpus"
     )
 

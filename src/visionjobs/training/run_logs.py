@@ -109,7 +109,7 @@ class DriverLog:
 def superseded(attempt: Attempt) -> bool:
     """Whether a newer attempt holds the run; the finaliser of this one does not count. True where it cannot be told."""
     try:
-        return any(claim.number > attempt.number and claim.kind == "attempt" for claim in attempt.run.claims())
+        return any(claim.number > attempt.number for claim in attempt.run.attempts())
     except VisionjobsError:
         return True
 

@@ -17,9 +17,9 @@ class Board:
     """Thread-safe. What the folders tell at the start, and what is reported from then on."""
 
     def __init__(self, sweep: Sweep, trials: list[Trial]) -> None:
-        self._sweep, self._lock = sweep, threading.Lock()
+        self._sweep, self._spec, self._lock = sweep, sweep.spec(), threading.Lock()
         self._trials = {trial.number: trial for trial in trials}
-        states = follow_trials(sweep, trials)
+        states = follow_trials(sweep, trials, self._spec)
         self._states = {state.number: state for state in states}
         self._seen = {state.number: observed(state) for state in states}
 
@@ -63,7 +63,7 @@ class Board:
         with self._lock:
             known = dict(self._states)
             asked = [trial for number, trial in self._trials.items() if number not in known or not known[number].ended]
-        found = {state.number: state for state in follow_trials(self._sweep, asked)}
+        found = {state.number: state for state in follow_trials(self._sweep, asked, self._spec)}
         with self._lock:
             self._states |= found
             return [self._states[number] for number in sorted(self._states)]

@@ -16,7 +16,6 @@ from visionjobs.cluster.sizes import Trials
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
 from visionjobs.errors import FinalError, UserError, VisionjobsError
-from visionjobs.provenance import code_version, hardware, pod
 from visionjobs.runs import Attempt, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
@@ -24,7 +23,7 @@ from visionjobs.storage import Store
 from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress
 from visionjobs.sweeps import Sweep, create_sweep, section_of, trial_spec
 from visionjobs.tracking.mirror import Off, check_mode
-from visionjobs.training.driver import pin_inputs
+from visionjobs.training.driver import attempt_info, check_attempts_left, pin_inputs
 from visionjobs.training.ending import end_recorded
 from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
@@ -148,12 +147,7 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
             f"sweep {sweep.id} is complete after {record['trials']} trials; for more of them: --samples "
             f"{record['trials'] + 8}"
         )
-    attempts = sum(claim.kind == "attempt" for claim in sweep.folder.claims())
-    if attempts >= spec.limits.attempts:
-        raise FinalError(
-            f"sweep {sweep.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then allow "
-            f"more: --set limits.attempts={attempts + 5}"
-        )
+    check_attempts_left(sweep.folder, spec, "sweep")
 
 
 def _record_start(holder: Attempt, spec: JobSpec) -> None:
@@ -175,15 +169,8 @@ def _record_start(holder: Attempt, spec: JobSpec) -> None:
 
 
 def _info(trials: Trials) -> dict[str, Any]:
-    share = trials.share
-    return {
-        "code": code_version(),
-        "hardware": hardware(),
-        "at_once": trials.at_once,
-        "workers": share.workers,
-        "threads": share.cpus,
-        "gpus": share.gpus * share.workers * trials.at_once,
-    } | ({"pod": where} if (where := pod()) else {})
+    each = attempt_info(trials.share)
+    return each | {"at_once": trials.at_once, "gpus": each["gpus"] * trials.at_once}
 
 
 def _gpu_hours(progress: SweepProgress) -> float:

@@ -30,8 +30,7 @@ def finish_sweep(sweep: Sweep, holder: Attempt, stage: OnStage) -> SweepProgress
         text = best_job_file(spec, progress.best, progress.metric, sweep.id)
         holder.write_shared(best_job_key(spec.name), text)
     stage("the sweep's report")
-    results = sweep_results(progress, spec)
-    holder.write_shared("results.json", json.dumps(results, indent=1, allow_nan=False))
-    files = build_sweep_report(load_sweep(sweep, progress))
-    replace_page(sweep.store.at("report"), files, PAGE, holder.check_not_superseded)
+    summary = load_sweep(sweep, progress)
+    holder.write_shared("results.json", json.dumps(sweep_results(summary), indent=1, allow_nan=False))
+    replace_page(sweep.store.at("report"), build_sweep_report(summary), PAGE, holder.check_not_superseded)
     return progress

@@ -20,7 +20,7 @@ def load_sweep(sweep: Sweep, progress: SweepProgress) -> SweepSummary:
         progress=progress,
         spec=spec,
         record=sweep.folder.record(),
-        claims=[claim for claim in sweep.folder.claims() if claim.kind == "attempt"],
+        claims=sweep.folder.attempts(),
         dataset=sweep.folder.dataset() or {},
         job_file=text,
         job_path=f"{sweep.store.address}/{key}" if text else "",

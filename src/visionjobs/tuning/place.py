@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,12 +11,10 @@ import psutil
 from visionjobs.cluster.inside import connect_inside
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.cluster.sizes import Trials, sweep_share
-from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
-from visionjobs.training.place import POD_SECONDS, Say
-from visionjobs.training.ray_workers import FREE_SECONDS
-from visionjobs.training.stop import refuse_told
+from visionjobs.training.place import MISSING_PODS, Say, await_free
+from visionjobs.training.ray_workers import check_free
 from visionjobs.tuning.concurrency import resolve_trials
 
 
@@ -35,35 +32,15 @@ def _machine_trials(spec: JobSpec, connection: Connection, _say: Say) -> Trials:
     """`auto` takes what this machine has. Raises UserError where a demand cannot be met, or others hold it."""
     total = connection.resources
     trials = resolve_trials(spec, total.cpus, total.gpus, psutil.virtual_memory().total // 2**20)
-    cpus = trials.share.cpus * trials.share.workers
-    for _ in range(FREE_SECONDS):
-        free = connection.free()
-        if free.cpus >= cpus and free.gpus >= trials.share.gpus * trials.share.workers:
-            return trials
-        time.sleep(1)  # a run that has just ended gives back what it held in a moment
-    raise UserError(
-        f"resources: a trial needs {cpus} CPU(s) and {trials.share.gpus * trials.share.workers} GPU(s), and other runs "
-        f"on this Ray leave {free.cpus} and {free.gpus}: wait for them, or lower resources.workers or resources.cpus"
-    )
+    check_free(trials.share, connection, "a trial")
+    return trials
 
 
 def _cluster_trials(spec: JobSpec, connection: Connection, say: Say) -> Trials:
     """What was rendered, as a demand; as soon as one trial fits, it begins. Raises VisionjobsError after POD_SECONDS,
     and StoppedError where this pod is told to go."""
     trials = sweep_share(spec)
-    cpus, gpus = trials.share.cpus * trials.share.workers, trials.share.gpus * trials.share.workers
-    deadline, said = time.monotonic() + POD_SECONDS, ""
-    while (free := connection.free()).cpus < cpus or free.gpus < gpus:
-        if time.monotonic() > deadline:
-            raise VisionjobsError(
-                f"a trial needs {cpus} CPU(s) and {gpus} GPU(s); after {POD_SECONDS:.0f} seconds Ray has {free.cpus} "
-                f"and {free.gpus} to give: see which pods are missing (visionjobs status), and whether they see their "
-                "GPUs"
-            )
-        refuse_told()
-        if (waits := f"waiting for {cpus} CPU(s) and {gpus} GPU(s): Ray has {free.cpus} and {free.gpus}") != said:
-            say(said := waits)
-        time.sleep(2)
+    await_free(trials.share, connection, say, MISSING_PODS)
     return trials
 
 

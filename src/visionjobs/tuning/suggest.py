@@ -47,7 +47,7 @@ class Trialling:
             spec=run.spec().model_copy(update=now).model_dump(mode="json"),
             share=self.trials.share,
             on_device=self.trials.on_device,
-            before=sum(claim.kind == "attempt" for claim in run.claims()),
+            before=len(run.attempts()),
         )
 
 

@@ -174,12 +174,9 @@ class _TrialAttempt:
             time.sleep(STOP_SECONDS)  # the pod goes, and this process with it: started anew here it would not begin
         elif isinstance(error, StorageError) or self._held is None:
             return STOPPED
-        elif self._attempts() > self.work.before + self._spec.limits.worker_failures:
+        elif len(self._run.attempts()) > self.work.before + self._spec.limits.worker_failures:
             return FAILED
         raise error
-
-    def _attempts(self) -> int:
-        return sum(claim.kind == "attempt" for claim in self._run.claims())
 
     def _train(self) -> None:
         try:

@@ -162,10 +162,13 @@ class TuneRun:
             self._mirrors.rows(trial, result[EPOCH])
             return
         if result[ENDED] == FAILED:
-            claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
-            self._holder.check_not_superseded()
-            patiently(lambda: self._sweep.fail(trial, result["message"], claim.info))
+            patiently(lambda: self._fail(trial, result["message"]))
         self._board.end(trial.number, complete=result[ENDED] == DONE and result[VALUE] is not None)
+
+    def _fail(self, trial: Trial, message: str) -> None:
+        self._holder.check_not_superseded()
+        claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
+        self._sweep.fail(trial, message, claim.info)
 
     def gone(self, number: int) -> None:
         """A trial's process is done with it."""
