@@ -14,7 +14,7 @@ LR = "train.lr: {loguniform: [1e-4, 0.1]}"
 
 def parse(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> JobSpec:
     """sweep: what stands in the braces of the section."""
-    return parse_job(f"{base}sweep: {{{sweep}}}\n", "jobs/mine.yaml", "mine", sets)
+    return parse_job(f"{base}sweep: {{{sweep}}}\n", "jobs/mine.yaml", "mine", sets, sweep=True)
 
 
 def message(sweep: str, base: str = BASE, sets: tuple[str, ...] = ()) -> str:

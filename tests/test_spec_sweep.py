@@ -250,3 +250,14 @@ def test_a_sha256_is_of_the_jobs_own_weights_only() -> None:
     )  # fmt: skip
     assert with_parameters(spec, {"model.weights": "a.pth", "train.lr": 0.1})["model"]["sha256"] == "a" * 64
     assert with_parameters(spec, {"model.weights": "b.pth", "train.lr": 0.1})["model"]["sha256"] is None
+
+
+def test_a_sweep_that_does_not_fit_the_sets_is_in_the_way_of_a_sweep_only(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{BASE}train: {{epochs: 9}}\nsweep: {{{of_space(LR, grace='3')}}}\n")
+    spec = load_job(file, ["train.epochs=2"])
+    assert (spec.train.epochs, spec.sweep) == (2, None)
+    for sets, wanted in ((["train.epochs=2"], True), (["train.epochs=2", "sweep.trials=4"], False)):
+        with pytest.raises(UserError, match=r"sweep\.grace: 3 is more than train\.epochs = 2"):
+            load_job(file, sets, sweep=wanted)
+    assert load_job(file).sweep == load_job(file, ["train.epochs=5"], sweep=True).sweep is not None

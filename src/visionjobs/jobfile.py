@@ -87,21 +87,28 @@ def find_job(job: str, folder: Path) -> Path:
     raise UserError(f'There is no job "{job}". {listed}{nearest(job, known)}')
 
 
-def load_job(path: Path, sets: Sequence[str] = ()) -> JobSpec:
-    """Read a job file and apply `--set key=value` in order; both are checked alike."""
+def load_job(path: Path, sets: Sequence[str] = (), *, sweep: bool = False) -> JobSpec:
+    """Read a job file and apply `--set key=value` in order; both are checked alike.
+
+    sweep: whether its sweep section is wanted. Where it is not, one that does not fit the `sets` is in nobody's way:
+    with train.epochs=2 a job can be trained whose sweep stops no trial before epoch 3. The spec then has none.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    return parse_job(text, str(path), path.stem, sets)
+    return parse_job(text, str(path), path.stem, sets, sweep=sweep)
 
 
-def parse_job(text: str, source: str, name: str, sets: Sequence[str] = ()) -> JobSpec:
-    """The text of a job file -> JobSpec. `source` is named in errors; `name` is the job's, unless the text has one."""
+def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sweep: bool = False) -> JobSpec:
+    """The text of a job file -> JobSpec. `source` is named in errors; `name` is the job's, unless the text has one.
+    sweep: see load_job."""
     tree = parse_yaml(text, source)
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as task:, model: and data:, found {kind_of(tree)}")
     tree.setdefault("name", name)
+    if sets and not sweep and not any(item.strip().startswith("sweep.") for item in sets):
+        tree.pop("sweep", None)
     return build_spec(with_sets(tree, sets), source, sets)
 
 

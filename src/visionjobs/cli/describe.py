@@ -36,7 +36,7 @@ def describe(
     """Show a job with all its defaults, the size of its model and its FLOPs; but for detection also its receptive field
     and memory. Where the job has a sweep section, what that searches."""
     settings = Settings.from_env()
-    spec = load_job(find_job(job, settings.jobs), sets or [])
+    spec = load_job(find_job(job, settings.jobs), sets or [], sweep=True)
     with err.status("Measuring the model"):
         description = _describe(spec, open_store(settings.storage, settings.endpoint))
     if as_json:

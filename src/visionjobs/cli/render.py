@@ -52,7 +52,7 @@ def render(
     """Print the manifests of a job: what `submit` would apply. Nothing is stored, and no cluster is asked."""
     checked_backend(backend)
     settings = Settings.from_env()
-    spec = load_job(find_job(job, settings.jobs), sets or [])
+    spec = load_job(find_job(job, settings.jobs), sets or [], sweep=sweep)
     if sample:
         check_weights_for_sample(spec, sets or [])
         spec = on_sample(spec, sets or [])

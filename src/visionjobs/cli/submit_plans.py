@@ -55,7 +55,9 @@ def plan_new_run(
     settings: Settings, root: Store, job: str, sets: Sequence[str], *, sample: bool, dry_run: bool, code: Code
 ) -> Plan:
     """A job as a new run. With `sample` its dataset is drawn into the storage, unless it is there or this is dry."""
-    spec = new_spec(settings, root, job, sets, sample=sample, dry_run=dry_run)
+    spec = load_job(find_job(job, settings.jobs), sets)
+    if sample:
+        spec = on_drawn_sample(root, spec, sets, dry_run=dry_run)
     inputs = check_inputs(root, spec, settings.cache)
     run_id = new_run_id(spec.name)
     submission = run_submission(
@@ -64,15 +66,6 @@ def plan_new_run(
     )  # fmt: skip
     address = root.at("runs", run_id).address
     return Plan(root, submission, inputs.checks, address, spec=inputs.spec, manifest=inputs.manifest)
-
-
-def new_spec(
-    settings: Settings, root: Store, job: str, sets: Sequence[str], *, sample: bool, dry_run: bool
-) -> JobSpec:  # fmt: skip
-    """The job file's spec; with `sample` on the sample of its dataset, which is drawn unless it is there or this is
-    dry."""
-    spec = load_job(find_job(job, settings.jobs), sets)
-    return on_drawn_sample(root, spec, sets, dry_run=dry_run) if sample else spec
 
 
 def plan_next_attempt(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visionjobs.cli.submit_inputs import check_inputs, check_run, stored_weights
-from visionjobs.cli.submit_plans import Code, Plan, checkpoint_seconds, new_spec
-from visionjobs.cli.sweep import continued_spec_of, continued_sweep_spec
+from visionjobs.cli.submit_plans import Code, Plan, checkpoint_seconds
+from visionjobs.cli.sweep import continued_spec_of, continued_sweep_spec, new_sweep_spec
 from visionjobs.cluster.check import Check, look
 from visionjobs.cluster.submission import sweep_submission
 from visionjobs.settings import Settings
@@ -24,8 +24,7 @@ def plan_new_sweep(
     """
     from visionjobs.tuning.driver import pin_sweep
 
-    spec = new_spec(settings, root, job, sets, sample=sample, dry_run=dry_run)
-    section_of(spec)
+    spec = new_sweep_spec(settings, root, job, sets, sample=sample, dry_run=dry_run)
     inputs = check_inputs(root, spec, settings.cache, pin=pin_sweep)
     sweep_id = new_sweep_id(spec.name)
     submission = sweep_submission(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def sweep(
     root = open_store(settings.storage, settings.endpoint)
     changes = [*(sets or []), *([f"sweep.trials={samples}"] if samples else [])]
     if sweep_id is None:
-        finished = _run(settings, root, new_sweep_spec(settings, root, job, changes, sample), None, job)
+        finished = _run(settings, root, new_sweep_spec(settings, root, job, changes, sample=sample), None, job)
     else:
         if sample:
             raise UserError("--sample and --sweep do not go together: a sweep that is continued keeps its dataset")
@@ -57,11 +58,14 @@ def sweep(
     out.print(finished.store.address)
 
 
-def new_sweep_spec(settings: Settings, root: Store, job: str, sets: list[str], sample: bool) -> JobSpec:
-    """The job file's spec, with `sets`, perhaps on the sample of its dataset, which is made if it is not there."""
-    spec = load_job(find_job(job, settings.jobs), sets)
+def new_sweep_spec(
+    settings: Settings, root: Store, job: str, sets: Sequence[str], *, sample: bool, dry_run: bool = False
+) -> JobSpec:
+    """The job file's spec, with `sets`, perhaps on the sample of its dataset, which is made unless it is there or this
+    is dry. Raises UserError for a job without a sweep section."""
+    spec = load_job(find_job(job, settings.jobs), sets, sweep=True)
     section_of(spec)
-    return on_drawn_sample(root, spec, sets) if sample else spec
+    return on_drawn_sample(root, spec, sets, dry_run=dry_run) if sample else spec
 
 
 def continued_spec_of(existing: Sweep, job: str, sets: list[str]) -> JobSpec:
