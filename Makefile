@@ -124,7 +124,8 @@ cancel: need-RUN $(INSTALLED)  ## end a job, with a checkpoint: RUN=id  [NOW=1 G
 	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
 
 render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [BACKEND=job NO_CODE=1]
-	@$(BIN)/visionjobs render '$(JOB)' $(if $(SWEEP),--sweep) $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
+	@$(BIN)/visionjobs render '$(JOB)' $(if $(SWEEP),--sweep) $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
 	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
 manifests: $(INSTALLED)  ## every job's, for kubectl or GitOps  [OUT= SUFFIX=2]

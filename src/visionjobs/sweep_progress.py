@@ -56,7 +56,8 @@ class TrialState:
 @dataclass(frozen=True)
 class SweepProgress:
     """A sweep as its folder tells it. state: as of a run, "complete" when all trials have ended; wanted: number of
-    trials that it is to have; at_once: of the running attempt, None before it began."""
+    trials that it is to have, or of all that its search space holds; at_once: of the running attempt, None before it
+    began."""
 
     sweep: str
     job: str
@@ -97,7 +98,8 @@ def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> Sw
     return SweepProgress(
         sweep=sweep.id, job=spec.name, task=spec.task, address=sweep.store.address,
         state=run_state(sweep.folder, record, claims), message=record.get("message"),
-        metric=section.metric, maximise=section.maximise, wanted=section.trials,
+        metric=section.metric, maximise=section.maximise,
+        wanted=record["trials"] if record.get("exhausted") else section.trials,
         at_once=claims[-1].info.get("at_once") if claims else None,
         trials=tuple(follow_trials(sweep, sweep.trials(), spec) if states is None else states),
         created=record.get("created"), finished=record.get("finished"),

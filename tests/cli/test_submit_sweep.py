@@ -133,7 +133,7 @@ def test_the_weights_of_every_model_to_choose_from_are_looked_for(project: Proje
 
 
 def test_values_that_no_trial_can_have_are_told(project: Project) -> None:
-    plan = new_plan(project, "sweep.space={train.batch: {choice: [8, 3, 4]}}", "resources.workers=2")
+    plan = new_plan(project, "sweep.space={train.batch: {choice: [8, 3, 4]}}", "resources.workers=2", "sweep.trials=3")
     (warned,) = [check.message for check in plan.checks if check.name == "search space" and check.ok is None]
     assert "sweep.space.train.batch: 3 is never tried" in warned
     none = check_of(
@@ -206,6 +206,9 @@ def test_a_sweep_that_is_complete_or_of_another_job_is_refused(
     ended = visionjobs("submit", "--run", begun.id)
     assert (ended.status, "is complete after 8 trials" in ended.err) == (2, True)
     assert next_plan(project, begun, "sweep.trials=9").spec is not None
+    begun.store.write("record.json", json.dumps({"state": "complete", "trials": 0, "exhausted": True}))
+    with pytest.raises(UserError, match="its search space holds no more than 0 different trials"):
+        next_plan(project, begun, "sweep.trials=9")
 
 
 def test_a_sweep_that_goes_on_is_not_taken_over(project: Project, begun: Sweep) -> None:
@@ -221,6 +224,10 @@ def test_render_prints_a_sweep(project: Project, visionjobs: Callable[..., Any])
     assert (rayjob["metadata"]["name"], rayjob["metadata"]["labels"]["visionjobs/kind"]) == (ID, "sweep")
     (new,) = yaml.safe_load_all(visionjobs("render", "searched", "--sweep", "--no-code", "--backend", "job").out)
     assert new["metadata"]["name"].startswith("sweep-searched-")
+    few = visionjobs("render", "searched", "--sweep", "--no-code", "--samples", "2").out
+    assert "trials: 2" in few
+    alone = visionjobs("render", "searched", "--samples", "2")
+    assert (alone.status, "give --sweep too" in alone.err) == (2, True)
     refused = visionjobs("render", "tiny", "--sweep")
     assert (refused.status, refused.out, "no sweep: section" in refused.err) == (2, "", True)
 

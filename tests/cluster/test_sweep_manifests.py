@@ -12,7 +12,7 @@ from small_cluster import SmallCluster, named, node
 
 from visionjobs.cluster.checks_nodes import check_nodes
 from visionjobs.cluster.checks_quota import check_quota
-from visionjobs.cluster.demand import GPU, pod_demands
+from visionjobs.cluster.demand import GPU, pod_demands, total_demand
 from visionjobs.cluster.render import LONGEST, render
 from visionjobs.cluster.sizes import SWEEP_HEAD_CPUS, SWEEP_HEAD_MIB, sweep_layout, sweep_pod, sweep_share
 from visionjobs.cluster.submission import sweep_submission
@@ -29,7 +29,7 @@ SWEPT = [job for job in JOBS if load_job(ROOT / "jobs" / f"{job}.yaml").sweep is
 @pytest.mark.parametrize("backend", ["rayjob", "job"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_job_that_can_be_searched_renders_and_is_accepted(job: str, backend: str, workers: int) -> None:
-    spec = load_job(ROOT / "jobs" / f"{job}.yaml", [f"resources.workers={workers}"])
+    spec = load_job(ROOT / "jobs" / f"{job}.yaml", [f"resources.workers={workers}"], sweep=True)
     objects = render(sweep_submission(spec, new_sweep_id(spec.name), STORAGE), CLUSTER, backend)
     assert problems(objects) == []
     assert [problem for obj in objects for problem in server_problems(obj)] == []
@@ -180,3 +180,13 @@ def test_more_trials_at_once_than_fit_are_told_with_the_key_to_lower() -> None:
     in_one = pod_demands(render(sweep_of("convnet"), CLUSTER, "job"))
     small = check_nodes(SmallCluster({"Node": [node(gpus="2")]}), in_one, False)
     assert (small.ok, "sweep.at_once" in small.hint) == (False, True)
+
+
+def test_what_all_pods_ask_for_is_told_in_one_line() -> None:
+    told = total_demand(pod_demands(render(sweep_of("convnet"), CLUSTER, "rayjob")))
+    layout = sweep_of("convnet").layout
+    assert layout is not None and layout.worker is not None
+    cpus = layout.head.cpus + layout.replicas * layout.worker.cpus
+    assert told.startswith(f"6 pods (1 head, 4 worker, 1 submitter): {cpus}")
+    assert ", 4 GPUs, " in told
+    assert " GiB of memory" in told

@@ -50,7 +50,7 @@ def test_every_job_that_trains_has_a_search() -> None:
 def test_two_trials_of_one_epoch(project: Project, job: str) -> None:
     sets = small(job)
     ended = sweep(project, job, "--sample", "--samples", "2", *(word for item in sets for word in ("--set", item)))
-    progress, spec = ended.progress, load_job(JOBS / f"{job}.yaml", sets)
+    progress, spec = ended.progress, load_job(JOBS / f"{job}.yaml", sets, sweep=True)
     assert progress.state == COMPLETE, ended.told
     assert [trial.number for trial in progress.trials] == [0, 1]
     assert {trial.state for trial in progress.trials} <= {COMPLETE, STOPPED}, ended.told

@@ -13,7 +13,7 @@ from test_figures import amount, pixels
 from visionjobs.report.compare_figures import GREY
 from visionjobs.report.figures import BLACK, BLUE, ORANGE, SKY, VERMILLION
 from visionjobs.report.figures_space import Scale, metric_by_parameter, parallel_coordinates
-from visionjobs.report.figures_sweep import hours_bars, importance_bars, metric_curves
+from visionjobs.report.figures_sweep import cost_bars, importance_bars, metric_curves
 from visionjobs.report.sweep_axes import Axis, axes_of, axis_of, visible_range
 from visionjobs.spec_sweep import Domain
 from visionjobs.sweep_progress import FAILED, STOPPED, TrialState
@@ -112,7 +112,7 @@ def test_any_number_of_trials(number: int, loss: bool) -> None:
         curves = metric_curves(trials, best, "metric", limits)
         lines, _ = parallel_coordinates(trials, axes(), scale, best)
         points, _ = metric_by_parameter(trials, axes(), scale, best)
-        bars, width = hours_bars(trials, gpus=False, ylabel="hours")
+        bars, width = cost_bars(trials, gpus=False)
     assert amount(curves, VERMILLION) > 1000
     assert amount(points, VERMILLION) > 100
     assert pixels(lines).shape[0] == 650
@@ -144,10 +144,10 @@ def test_better_is_darker_whichever_way_it_lies() -> None:
 def test_bars_tell_what_was_trained_saved_and_lost() -> None:
     complete, early = trial(0, {}, [0.5] * 10), trial(1, {}, [0.1] * 2, STOPPED)
     failed = trial(2, {}, [0.1] * 5, FAILED)
-    bars = hours_bars([complete, early, failed], gpus=False, ylabel="hours")[0]
+    bars = cost_bars([complete, early, failed], gpus=False)[0]
     assert amount(bars, BLUE) / amount(bars, SKY) == pytest.approx(5, rel=0.15)
     assert amount(bars, ORANGE) > 1000
-    assert amount(hours_bars([complete], gpus=False, ylabel="hours")[0], GREY) == 0
+    assert amount(cost_bars([complete], gpus=False)[0], GREY) == 0
     assert amount(bars, GREY) > 500
 
 

@@ -51,7 +51,7 @@ def test_the_leaderboard_is_in_order() -> None:
     assert [row["Rank"] for row in found] == ["1", "2", "3", "n/a", "n/a", "n/a", "n/a"]
     assert [row["train.lr"] for row in found][:3] == ["0.002", "0.003", "0.001"]
     assert [row["Epochs"] for row in found][-3:] == ["1 of 2", "1 of 2", "0 of 2"]
-    assert (found[-1]["Validation accuracy"], found[-1]["Hours"]) == ("n/a", "n/a")
+    assert (found[-1]["Validation accuracy"], found[-1]["Time"]) == ("n/a", "n/a")
     assert "GPU-hours" not in found[0]
 
 
@@ -130,7 +130,7 @@ def test_no_trial_is_complete() -> None:
 )
 def test_nothing_was_trained(trials: list[TrialState]) -> None:
     shown, found = page(summary(trials)), sweep_results(summary(trials))
-    assert shown.tiles["Hours"] == "n/a"
+    assert shown.tiles["Time"] == "n/a"
     assert shown.images == []
     assert (found["hours"], found["gpu_hours"], found["best"], found["importance"]) == (None, None, None, None)
     assert len(found["trials"]) == len(trials)
@@ -166,9 +166,10 @@ def test_hours_and_what_was_saved(gpus: float) -> None:
         trial(1, OWN, [0.1] * 2, STOPPED, seconds_an_epoch=720, gpus=gpus),
     ]
     shown, found = page(summary(trials)), sweep_results(summary(trials))
-    scale, unit = (gpus, "GPU-hours") if gpus else (1, "Hours")
-    assert (float(shown.tiles[unit]), float(shown.tiles["Saved"])) == pytest.approx((1.4 * scale, 1.6 * scale))
-    assert [float(text) for text in shown.row("1", "Stopped early")[2:]] == pytest.approx([0.4 * scale, 1.6 * scale])
+    unit = "GPU-hours" if gpus else "Time"
+    texts = ["0.7", "0.8", "0.2"] if gpus else ["1 h 24 min", "1 h 36 min", "24 min 0 s"]
+    assert [shown.tiles[unit], shown.tiles["Saved"], shown.row("1", "Stopped early")[2]] == texts
+    assert shown.row("1", "Stopped early")[3] == texts[1]
     assert "53 % of what all would have taken" in shown.text
     assert (found["hours"], found["saved_hours"]) == pytest.approx((1.4, 1.6))
     assert found["gpu_hours"] == (pytest.approx(0.7) if gpus else None)
@@ -179,7 +180,7 @@ def test_hours_and_what_was_saved(gpus: float) -> None:
 def test_all_figures_are_there_with_their_texts() -> None:
     sweep = summary(many(30))
     files = build_sweep_report(sweep)
-    names = ("metric_by_epoch", "parallel_coordinates", "metric_by_parameter", "importance", "hours")
+    names = ("metric_by_epoch", "parallel_coordinates", "metric_by_parameter", "importance", "cost")
     assert set(files) == {"report.html", *(f"figures/{name}.png" for name in names)}
     shown = PageText(files["report.html"].decode())
     assert shown.images == [files[f"figures/{name}.png"] for name in names]

@@ -33,7 +33,7 @@ SETS = (
 
 def pinned(name: str, *sets: str) -> JobSpec:
     """A job as a sweep has it."""
-    spec = load_job(find_job(name, JOBS), sets)
+    spec = load_job(find_job(name, JOBS), sets, sweep=True)
     return spec.model_copy(update={"data": spec.data.model_copy(update={"version": "3f9c2ab41d77"})})
 
 

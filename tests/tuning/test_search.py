@@ -164,7 +164,14 @@ def test_a_good_space_has_no_warnings() -> None:
 
 def test_values_that_need_others_of_the_space_are_no_matter() -> None:
     space = {"data.copies": {"choice": [0, 2, 4]}, "data.augment": {"choice": ["none", "wildlife"]}}
-    assert check_space(job(space)) == []
+    assert check_space(job(space, trials=6)) == []
+
+
+def test_more_trials_than_the_space_holds_are_told_before_they_begin() -> None:
+    space = {"train.batch": {"choice": [16, 32]}, "train.checkpoint.every": {"int": [1, 3]}}
+    (told,) = check_space(job(space, trials=7))
+    assert told == "sweep.space holds 6 combinations, fewer than sweep.trials = 7"
+    assert check_space(job(space | LR, trials=7)) == []
 
 
 def test_a_value_that_never_works_is_told() -> None:

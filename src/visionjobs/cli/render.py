@@ -44,6 +44,9 @@ def render(
     sample: Annotated[bool, typer.Option("--sample", help="On the synthetic sample of the job's dataset.")] = False,
     backend: Annotated[str, typer.Option(help="rayjob (of KubeRay), or job (of one pod).")] = "rayjob",
     sweep: Annotated[bool, typer.Option("--sweep", help="As a sweep, which its sweep: section describes.")] = False,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Of a sweep: number of trials, instead of sweep.trials.")
+    ] = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Id of the run or sweep; a new one if not given.")
     ] = None,
@@ -52,10 +55,13 @@ def render(
     """Print the manifests of a job: what `submit` would apply. Nothing is stored, and no cluster is asked."""
     checked_backend(backend)
     settings = Settings.from_env()
-    spec = load_job(find_job(job, settings.jobs), sets or [], sweep=sweep)
+    if samples and not sweep:
+        raise UserError("--samples is of a sweep: give --sweep too")
+    changes = [*(sets or []), *([f"sweep.trials={samples}"] if samples else [])]
+    spec = load_job(find_job(job, settings.jobs), changes, sweep=sweep)
     if sample:
-        check_weights_for_sample(spec, sets or [])
-        spec = on_sample(spec, sets or [])
+        check_weights_for_sample(spec, changes)
+        spec = on_sample(spec, changes)
     _warn(settings)
     code = None if no_code else _code()
     if sweep:

@@ -17,6 +17,7 @@ from visionjobs.cluster.checks_objects import check_image
 from visionjobs.cluster.checks_storage import check_seen_from_cluster
 from visionjobs.cluster.client import Cluster, Object
 from visionjobs.cluster.code import upload_code
+from visionjobs.cluster.demand import pod_demands, total_demand
 from visionjobs.cluster.kubeconfig import connect
 from visionjobs.cluster.manifest_yaml import manifest_yaml
 from visionjobs.cluster.preflight import (
@@ -52,6 +53,7 @@ def submit_to_cluster(settings: Settings, plan: Plan, code: Code, options: Optio
     if _knows_run(cluster, plan, asked):
         checks = [check for check in checks if check.name != RUN]
     report([*checks, *asked])
+    err.print(f"asks for {total_demand(pod_demands(objects))}", soft_wrap=True)
     warn_of_twin(plan, live)
     if options.dry_run:
         sys.stdout.write(manifest_yaml(objects))

@@ -56,6 +56,21 @@ def pod_demands(objects: Sequence[Object]) -> list[PodDemand]:
     return found
 
 
+def total_demand(demands: Sequence[PodDemand]) -> str:
+    """What all pods ask for together, in words: '2 pods (1 head, 1 worker): 6 CPUs, 1 GPU, 22.0 GiB of memory'."""
+    resources = list(dict.fromkeys(resource for demand in demands for resource in demand.requests))
+    sums = {name: sum((each.count * each.requests.get(name, Decimal(0)) for each in demands), Decimal(0))
+            for name in sorted(resources, key=_rank)}  # fmt: skip
+    roles = ", ".join(f"{demand.count} {demand.role}" for demand in demands)
+    told = ", ".join(shown(name, amount) for name, amount in sums.items() if amount)
+    return f"{counted(sum(demand.count for demand in demands), 'pod')} ({roles}): {told}"
+
+
+def _rank(resource: str) -> int:
+    """CPUs, GPUs, memory, then the rest."""
+    return next((place for place, name in enumerate(("cpu", GPU, "memory")) if resource.endswith(name)), 3)
+
+
 def shown(resource: str, amount: Decimal) -> str:
     """'2.0 GiB of memory', '4 CPUs', '8 GPUs', for a resource as pods or quotas name it."""
     if resource.endswith(("memory", "storage")):

@@ -115,11 +115,14 @@ def _legend_of_many(drawn: Sequence[TrialState], best: int | None) -> list[Line2
     return handles
 
 
-def hours_bars(trials: Sequence[TrialState], gpus: bool, ylabel: str) -> tuple[bytes, int]:
+def cost_bars(trials: Sequence[TrialState], gpus: bool) -> tuple[bytes, int]:
     """A bar a trial of what it took, on top of it what stopping it early saved; and how wide it is to be shown.
 
-    gpus: (GPU-)hours. A trial that was not begun has no bar.
+    gpus: in GPU-hours; else in hours, or in minutes where no trial took two hours. A trial that was not begun has no
+    bar.
     """
+    longest = max((cost(trial, gpus) or 0.0 for trial in trials), default=0.0)
+    unit, scale = ("GPU-hours", 1) if gpus else ("hours", 1) if longest >= 2 else ("minutes", 60)
     kinds = (
         ("complete", BLUE, "", [trial for trial in trials if trial.state == COMPLETE]),
         ("stopped early", SKY, "", [trial for trial in trials if trial.state == STOPPED]),
@@ -128,15 +131,15 @@ def hours_bars(trials: Sequence[TrialState], gpus: bool, ylabel: str) -> tuple[b
     wide = max(0, len(trials) - MANY)
     with rc_context({**STYLE, "axes.grid.axis": "y", "axes.axisbelow": True, "hatch.linewidth": 0.6}):
         figure = Figure(figsize=(min(7 + 0.09 * wide, 16), 3.8), dpi=160, layout="constrained")
-        axes = figure.add_subplot(xlabel="trial", ylabel=ylabel)
+        axes = figure.add_subplot(xlabel="trial", ylabel=unit)
         for label, colour, hatch, found in kinds:
-            bars = [(trial.number, taken) for trial in found if (taken := cost(trial, gpus)) is not None]
+            bars = [(trial.number, scale * taken) for trial in found if (taken := cost(trial, gpus)) is not None]
             if bars:
                 numbers, heights = zip(*bars, strict=True)
                 axes.bar(numbers, heights, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=label)
-        spared = [(trial, value) for trial in trials if (value := saved(trial, gpus)) is not None]
+        spared = [(trial, scale * value) for trial in trials if (value := saved(trial, gpus)) is not None]
         if spared:
-            bottoms = [cost(trial, gpus) or 0.0 for trial, _ in spared]
+            bottoms = [scale * (cost(trial, gpus) or 0.0) for trial, _ in spared]
             axes.bar(
                 [trial.number for trial, _ in spared], [value for _, value in spared], bottom=bottoms,
                 facecolor="white", edgecolor=GREY, hatch="///", linewidth=0.8, label="saved (estimate)",

@@ -12,14 +12,14 @@ from visionjobs.report.html import render
 from visionjobs.report.page import Block, Bullets, Code, Page, Section, Text, Tile
 from visionjobs.report.sweep_provenance import provenance
 from visionjobs.report.sweep_sections import (
+    cost_section,
     curves_section,
     direction,
-    hours_section,
     importance_section,
     space_section,
 )  # fmt: skip
 from visionjobs.report.sweep_summary import SweepSummary
-from visionjobs.report.sweep_tables import best_table, changes_table, differing, hours_text, leaderboard_table
+from visionjobs.report.sweep_tables import best_table, changes_table, cost_text, differing, leaderboard_table
 from visionjobs.report.sweep_trials import by_state, cost, gain, total, total_saved
 from visionjobs.sweep_progress import COMPLETE, FAILED, TrialState
 
@@ -54,7 +54,7 @@ def build_page(sweep: SweepSummary) -> Page:
         curves_section(sweep),
         space_section(sweep),
         importance_section(sweep),
-        hours_section(sweep),
+        cost_section(sweep),
         provenance(sweep),
     )
     title = f"{progress.job}: sweep over {_counted(len(sweep.trials), 'trial')}"
@@ -76,10 +76,10 @@ def _tiles(sweep: SweepSummary) -> Iterator[Tile]:
     yield Tile("Over trial 0", signed(gain(sweep.progress)), "the job's own configuration")
     states = ", ".join(f"{number} {state}" for state, number in by_state(sweep.progress))
     yield Tile("Trials", count(len(sweep.trials)), states)
-    unit = "GPU-hours" if gpus else "Hours"
+    unit = "GPU-hours" if gpus else "Time"
     taken, spared = total([cost(trial, gpus) for trial in sweep.trials]), total_saved(sweep.progress, gpus)
-    yield Tile(unit, hours_text(taken), "all trials" if gpus else "all trials, on the CPU")
-    yield Tile("Saved", hours_text(spared), f"{unit} by early stopping, estimated")
+    yield Tile(unit, cost_text(taken, gpus), "all trials" if gpus else "all trials, on the CPU")
+    yield Tile("Saved", cost_text(spared, gpus), f"{'GPU-hours ' if gpus else ''}by early stopping, estimated")
 
 
 def _notes(sweep: SweepSummary) -> Section | None:

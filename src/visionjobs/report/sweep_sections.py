@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from visionjobs.report.figures_space import Scale, metric_by_parameter, of_value, parallel_coordinates
-from visionjobs.report.figures_sweep import hours_bars, importance_bars, metric_curves
+from visionjobs.report.figures_sweep import cost_bars, importance_bars, metric_curves
 from visionjobs.report.formatting import decimal
 from visionjobs.report.page import Block, Figure, Gallery, Section, Text
 from visionjobs.report.sweep_axes import axes_of, visible_range
 from visionjobs.report.sweep_summary import SweepSummary
-from visionjobs.report.sweep_tables import hours_table, hours_text
+from visionjobs.report.sweep_tables import cost_table, cost_text
 from visionjobs.report.sweep_trials import cost, curve_of, total, total_saved
 from visionjobs.sweep_progress import COMPLETE, STOPPED, TrialState
 
@@ -121,32 +121,28 @@ def importance_section(sweep: SweepSummary) -> Section:
     return Section("importance", title, (Gallery((figure,)), Text(" ".join(notes))))
 
 
-def hours_section(sweep: SweepSummary) -> Section:
+def cost_section(sweep: SweepSummary) -> Section:
     """What each trial took, and what stopping trials early saved."""
-    unit = "GPU-hours" if sweep.gpus else "hours of training on the CPU"
+    title, unit = ("GPU-hours", " GPU-hours") if sweep.gpus else ("Time on the CPU", "")
     taken = total([cost(trial, sweep.gpus) for trial in sweep.trials])
     if taken is None:
-        return Section("hours", "Hours", (Text("No trial was begun."),))
+        return Section("cost", title, (Text("No trial was begun."),))
     stopped = [trial for trial in sweep.trials if trial.state == STOPPED]
     spared = total_saved(sweep.progress, sweep.gpus)
-    png, width = hours_bars(sweep.trials, sweep.gpus, "GPU-hours" if sweep.gpus else "hours")
-    figure = Figure("hours", png, f"{_title(unit)} of each trial, over all its attempts", width)
-    told = f"All trials together: {hours_text(taken)} {unit}."
+    png, width = cost_bars(sweep.trials, sweep.gpus)
+    figure = Figure("cost", png, f"{title} of each trial, over all its attempts", width)
+    told = f"All trials together: {cost_text(taken, sweep.gpus)}{unit}."
     if stopped:
         told += (
-            f" Saved by stopping {len(stopped)} of them early: about {hours_text(spared)} {unit}"
+            f" Saved by stopping {len(stopped)} of them early: about {cost_text(spared, sweep.gpus)}{unit}"
             f"{_share(taken, spared)}. That is an estimate: the epochs that were left, at the mean time of those that "
             "the trial was trained for."
         )
     elif sweep.section.scheduler == "asha":
         told += " No trial was stopped early."
     blocks: list[Block] = [Text(told), Gallery((figure,))]
-    blocks += [hours_table(stopped, sweep.gpus)] if stopped else []
-    return Section("hours", _title(unit), tuple(blocks))
-
-
-def _title(unit: str) -> str:
-    return unit[0].upper() + unit[1:]
+    blocks += [cost_table(stopped, sweep.gpus)] if stopped else []
+    return Section("cost", title, tuple(blocks))
 
 
 def _share(taken: float, spared: float | None) -> str:

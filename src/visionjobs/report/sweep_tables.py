@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from visionjobs.report.build import PAGE
 from visionjobs.report.compare_pairs import NO_BREAK, breakable
-from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, signed
+from visionjobs.report.formatting import NOT_AVAILABLE, count, decimal, duration, signed
 from visionjobs.report.page import Cell, Column, Table
 from visionjobs.report.results import difference_cell
 from visionjobs.report.sweep_trials import (
+    cost,
     finite,
     gain,
     gpu_hours,
@@ -35,11 +36,14 @@ def report_of(trial: TrialState, trials_at: str | None) -> str:
     return f"{trials_at}/{trial.run}/report/{PAGE}" if trial.state == COMPLETE and trials_at is not None else ""
 
 
-def hours_text(value: float | None) -> str:
-    """0.0123 -> '0.012': three digits that mean something; never 0 for what is small."""
-    if value is None:
+def cost_text(hours: float | None, gpus: bool) -> str:
+    """GPU-hours with three digits that mean something, never 0 for what is small; or the time, where there were no
+    GPUs."""
+    if hours is None:
         return NOT_AVAILABLE
-    return count(value) if value >= 1000 else f"{value:.3g}"
+    if gpus or not hours:
+        return count(hours) if hours >= 1000 else f"{hours:.3g}"
+    return duration(3600 * hours)
 
 
 def differing(spec: JobSpec, trial: TrialState) -> dict[str, tuple[str, str]]:
@@ -75,7 +79,7 @@ def leaderboard_table(progress: SweepProgress, spec: JobSpec, metric: str, trial
     keys, place, gpus = list(section_of(spec).space), ranks(progress), held_gpus(progress)
     columns = (
         Column("Trial", numeric=False), Column("Rank"), Column("State", numeric=False), Column(metric),
-        Column("Epochs"), *(Column(breakable(key)) for key in keys), Column("Hours"),
+        Column("Epochs"), *(Column(breakable(key)) for key in keys), Column("Time"),
         *((Column("GPU-hours"),) if gpus else ()),
     )  # fmt: skip
     best = progress.best.number if progress.best else None
@@ -90,8 +94,8 @@ def leaderboard_table(progress: SweepProgress, spec: JobSpec, metric: str, trial
             Cell(decimal(finite(trial.value)), tone="better" if is_best else ""),
             Cell(f"{trial.epochs_done} of {trial.epochs}"),
             *(Cell(parameter_text(trial, key)) for key in keys),
-            Cell(hours_text(hours(trial))),
-            *((Cell(hours_text(gpu_hours(trial))),) if gpus else ()),
+            Cell(cost_text(hours(trial), gpus=False)),
+            *((Cell(cost_text(gpu_hours(trial), gpus=True)),) if gpus else ()),
         ))  # fmt: skip
     return Table("Leaderboard", columns, tuple(rows))
 
@@ -101,16 +105,16 @@ def _name(trial: TrialState, is_best: bool) -> str:
     return ", ".join([f"{trial.number}", *told])
 
 
-def hours_table(trials: Sequence[TrialState], gpus: bool) -> Table:
+def cost_table(trials: Sequence[TrialState], gpus: bool) -> Table:
     """What each trial that was stopped early took, and what was saved."""
-    unit = "GPU-hours" if gpus else "Hours"
+    unit = "GPU-hours" if gpus else "Time"
     columns = (Column("Trial", numeric=False), Column("Epochs"), Column(unit), Column(f"{unit} saved"))
     rows = tuple(
         (
             Cell(str(trial.number)),
             Cell(f"{trial.epochs_done} of {trial.epochs}"),
-            Cell(hours_text(gpu_hours(trial) if gpus else hours(trial))),
-            Cell(hours_text(saved(trial, gpus))),
+            Cell(cost_text(cost(trial, gpus), gpus)),
+            Cell(cost_text(saved(trial, gpus), gpus)),
         )
         for trial in trials
     )

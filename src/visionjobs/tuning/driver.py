@@ -142,6 +142,8 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
     trials = len(sweep.trials())
     if wanted < trials:
         raise UserError(f"sweep.trials: {wanted} is fewer than the {trials} that sweep {sweep.id} has begun")
+    if record.get("state") == COMPLETE and record.get("exhausted"):
+        raise UserError(f"sweep {sweep.id} is complete: its search space holds no more than {trials} different trials")
     if record.get("state") == COMPLETE and wanted <= record.get("trials", 0):
         raise UserError(
             f"sweep {sweep.id} is complete after {record['trials']} trials; for more of them: --samples "
@@ -161,6 +163,7 @@ def _record_start(holder: Attempt, spec: JobSpec) -> None:
         message=None,
         stopped=None,
         trials=section_of(spec).trials,
+        exhausted=False,
         dataset={"name": spec.data.name, "version": spec.data.version},
         created=before.get("created", now()),
         changes={key: list(pair) for key, pair in differences(holder.run.spec(), spec).items()},

@@ -74,6 +74,9 @@ def check_space(spec: JobSpec) -> list[str]:
             raise UserError(f"sweep.space.{key}: the job takes none of these values: {refused[0][1]}")
         if domain.choice is not None:
             warnings += [f"sweep.space.{key}: {value!r} is never tried: {why}" for value, why in refused]
+    combinations = len(grid(section.space))
+    if 0 < combinations < section.trials:
+        warnings.append(f"sweep.space holds {combinations} combinations, fewer than sweep.trials = {section.trials}")
     if propose(spec, 1, []) is None:
         why = _refusal(spec, draw_all(section.space, generator))
         raise UserError(f"sweep.space: the job takes no combination of these values: {why}")

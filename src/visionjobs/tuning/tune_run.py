@@ -82,6 +82,7 @@ class TuneRun:
             self.watch(thread)
         except BaseException as error:
             search.closed = True
+            self._watcher.stage("stopping: each running trial ends its step and stores a checkpoint")
             if not isinstance(error, SupersededError):  # then they may be the other driver's by now
                 self._end_trials(thread)
             self._stopping.now = True
@@ -182,6 +183,7 @@ class TuneRun:
             f"the search space holds no more than {number} different trials: sweep.trials = {self._section.trials} "
             "cannot be reached"
         )
+        patiently(lambda: self._holder.update_record(trials=number, exhausted=True))
 
     def watch(self, thread: Background) -> None:
         """Wait for `thread`, and show how far the sweep is. Raises what ends it before."""
