@@ -110,3 +110,13 @@ def test_nothing_without_an_address(
 def test_workers_never_get_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NOTIFY_URL, "http://127.0.0.1/secret-hook")
     assert "secret-hook" not in str(worker_env(Settings.from_env()))
+
+
+def test_of_a_sweep_its_best_trial_is_told_only_where_it_is_complete(run: Run) -> None:
+    best = {"trial": 3, "metric": "val_loss", "value": 0.25}
+    holder = run.claim("attempt", {})
+    holder.update_record(sweep=run.id, state="complete", best=best)
+    assert message(run)["text"] == f"sweep {run.id} complete: best is trial 3, val_loss 0.25"
+    assert message(run, "it was cancelled")["text"] == f"sweep {run.id} is not trained: because it was cancelled"
+    holder.update_record(state="interrupted", message="the disk is full")
+    assert message(run)["text"] == f"sweep {run.id} interrupted: the disk is full"

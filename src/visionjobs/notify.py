@@ -53,7 +53,7 @@ def message(run: Run, reason: str | None = None) -> dict[str, Any]:
         state, told = "is not trained", f"because {reason}"
     numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
     kind, best = "sweep" if "sweep" in record else "run", record.get("best")
-    if best is not None:
+    if state == "complete" and best is not None:
         told = f"best is trial {best['trial']}, {best['metric']} {best['value']:.4g}"
     elif state == "complete":
         told = ", ".join(f"{key} {value:.4g}" for key, value in list(numbers.items())[:4])

@@ -72,12 +72,13 @@ def run_state(run: Run, record: Mapping[str, Any], claims: Sequence[Claim]) -> s
 
 def follow_run(run: Run) -> RunProgress:
     """Read a run's folder. Raises UserError (damaged) and StorageError (no answer)."""
-    return follow_history(run, run.history())
+    return follow_with_history(run)[0]
 
 
-def follow_history(run: Run, history: Sequence[dict[str, Any]]) -> RunProgress:
-    """As follow_run, by who has read the run's history already."""
+def follow_with_history(run: Run) -> tuple[RunProgress, list[dict[str, Any]]]:
+    """As follow_run, with the run's history. It is read after the record: of a run that is complete it is whole."""
     spec, record, claims = run.spec_now(), run.record(), run.claims()
+    history = run.history()
     attempts = [claim for claim in claims if claim.kind == "attempt"]
     progresses = {claim.number: read_progress(run.store.at("attempts", f"{claim.number:04}")) for claim in attempts}
     last = attempts[-1] if attempts else None
@@ -85,7 +86,7 @@ def follow_history(run: Run, history: Sequence[dict[str, Any]]) -> RunProgress:
     state = run_state(run, record, claims)
     steps = progress.get("steps_per_epoch")
     hardware = {} if last is None else last.info.get("hardware") or {}
-    return RunProgress(
+    told = RunProgress(
         run=run.id, job=spec.name, task=spec.task, dataset=spec.data.name, state=state, message=record.get("message"),
         stop=None if state == "complete" else record.get("stopped") or stop_requested(run.store),
         address=run.store.address,
@@ -100,6 +101,7 @@ def follow_history(run: Run, history: Sequence[dict[str, Any]]) -> RunProgress:
         gpu_hours=_gpu_hours(record, attempts, progresses),
         seconds=sum(attempt_seconds(claim, progresses[claim.number]) for claim in attempts),
     )  # fmt: skip
+    return told, history
 
 
 def eta_seconds(progress: Mapping[str, Any], started: str) -> float | None:

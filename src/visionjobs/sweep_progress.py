@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
 
-from visionjobs.run_progress import RunProgress, follow_history, run_state
+from visionjobs.run_progress import RunProgress, follow_with_history, run_state
 from visionjobs.runs import TRAINED
 from visionjobs.spec import JobSpec
+from visionjobs.spec_sweep import Sweep as SweepSection
 from visionjobs.sweeps import Stopped, Sweep, Trial, section_of
 
 COMPLETE, RUNNING, STOPPED, FAILED, INTERRUPTED, WAITING, ENDING = (
@@ -89,6 +90,11 @@ def best_trial(trials: Sequence[TrialState], *, maximise: bool) -> TrialState | 
     return min(known, key=lambda trial: (sign * values[trial.number], trial.number), default=None)
 
 
+def trials_wanted(section: SweepSection, record: Mapping[str, Any]) -> int:
+    """Number of trials that a sweep is to have, or of all that its search space holds. record: of its folder."""
+    return int(record["trials"]) if record.get("exhausted") else section.trials
+
+
 def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> SweepProgress:
     """Read a sweep's folder; states: of its trials, where they are known. Raises UserError (damaged) and StorageError
     (no answer)."""
@@ -99,7 +105,7 @@ def follow_sweep(sweep: Sweep, states: Sequence[TrialState] | None = None) -> Sw
         sweep=sweep.id, job=spec.name, task=spec.task, address=sweep.store.address,
         state=run_state(sweep.folder, record, claims), message=record.get("message"),
         metric=section.metric, maximise=section.maximise,
-        wanted=record["trials"] if record.get("exhausted") else section.trials,
+        wanted=trials_wanted(section, record),
         at_once=claims[-1].info.get("at_once") if claims else None,
         trials=tuple(follow_trials(sweep, sweep.trials(), spec) if states is None else states),
         created=record.get("created"), finished=record.get("finished"),
@@ -121,8 +127,7 @@ def follow_trial(sweep: Sweep, trial: Trial, spec: JobSpec) -> TrialState:
             trial.number, trial.run, run.store.address, trial.parameters, WAITING, None, 0, spec.train.epochs,
             None, None, (), None, 0.0, 0.0, None,
         )  # fmt: skip
-    history = run.history()
-    progress = follow_history(run, history)
+    progress, history = follow_with_history(run)
     curve = [(row["epoch"] + 1, row[metric]) for row in history if row.get(metric) is not None]
     state, reason = _state(progress), progress.message
     if decision is not None:

@@ -117,12 +117,13 @@ class Sweep:
     def fail(self, trial: Trial, message: str, info: Mapping[str, Any]) -> None:
         """Record that the trial failed for good, also where it could not even begin: info is of the claim then."""
         run, spec = self.run_of(trial), self.spec()
-        if run.record().get("state") == "failed":
+        record = run.record()
+        if record.get("state") == "failed":
             return
         claims = run.claims()
         holder = Attempt(run, claims[-1].number) if claims else run.claim("attempt", info)
         about = {"schema": 1, "run": run.id, "job": spec.name, "task": spec.task, "epochs": spec.train.epochs}
-        holder.update_record(state="failed", message=message, **({} if claims else about | {"created": now()}))
+        holder.update_record(state="failed", message=message, **({} if record else about | {"created": now()}))
 
     def stopped(self, trial: Trial) -> Stopped | None:
         """The scheduler's decision to end the trial, None where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import draw_tiny
@@ -23,6 +24,7 @@ from visionjobs.errors import (
 from visionjobs.jobfile import parse_job
 from visionjobs.runs import Run, create_run, open_run, request_stop, stop_requested
 from visionjobs.storage import Store, open_store
+from visionjobs.sweeps import create_sweep
 from visionjobs.training.watch import Watcher
 
 ID = "tiny-20261128-120000-abcd"
@@ -307,3 +309,28 @@ def test_a_pod_waits_for_a_storage_that_is_away_for_a_while(run: Run, monkeypatc
     answers += [StorageError("away")] * 2
     monkeypatch.setattr("visionjobs.patience.PATIENCE_SECONDS", -1.0)
     assert status(attempt(ID)) == 4
+
+
+@pytest.mark.parametrize(
+    ("record", "sets", "goes_on"),
+    [
+        ({"trials": 4}, (), False),
+        ({"trials": 4}, ("sweep.trials=5",), True),
+        ({"trials": 2, "exhausted": True}, (), False),
+        ({"trials": 2, "exhausted": True}, ("sweep.trials=5",), False),
+        ({"trials": 2, "exhausted": True}, ("resources.workers=2", "sweep.trials=5"), True),
+    ],
+)
+def test_a_complete_sweep_is_not_searched_again(
+    root: Store, record: dict[str, Any], sets: tuple[str, ...], goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = "sweep: {metric: val_loss, trials: 4, space: {train.batch: {choice: [8, 3]}}}\n"
+    sweep = create_sweep(root, parse_job(JOB + section, "jobs/tiny.yaml", "tiny"), "{}")
+    sweep.folder.claim("attempt", {}).update_record(state="complete", **record)
+    begun: list[Any] = []
+    monkeypatch.setattr("visionjobs.tuning.driver.run_sweep", lambda *args: begun.append(args))
+    result = attempt(sweep.id, *(word for item in sets for word in ("--set", item)))
+    assert result.exit_code == 0, result.output
+    assert bool(begun) == goes_on
+    assert ("there is nothing to do" in result.output) != goes_on
+    assert stop_requested(sweep.store) is None

@@ -160,6 +160,16 @@ def test_mistakes_end_with_status_2(visionjobs, arguments, message):
     assert "Traceback" not in ended.err
 
 
+def test_a_sweep_that_does_not_fit_is_a_warning(visionjobs):
+    ended = visionjobs("describe", "convnet", "--set", "train.epochs=0.5")
+    assert ended.status == 2, "wrong for a run, too"
+    ended = visionjobs("describe", "segnet", "--json", "--set", "train.epochs=2")
+    assert ended.status == 0, ended.err
+    assert "it can be run, but not searched" in ended.err
+    assert "sweep.grace: 3 is more than train.epochs = 2" in ended.err
+    assert json.loads(ended.out)["spec"]["sweep"] is None
+
+
 def test_it_tells_what_a_sweep_searches(visionjobs):
     space = "{train.lr: {loguniform: [1e-4, 1e-2]}, train.batch: {choice: [16, 32, 64]}, data.augment: {choice: [none]}"
     space += ", model.dropout: {uniform: [0, 0.5]}, train.seed: {int: [0, 9]}}"

@@ -67,6 +67,11 @@ def test_json_tells_its_kind_and_its_best(visionjobs: Callable[..., Any], swept:
     assert (row["attempts"], row["address"]) == (1, swept.store.address)
 
 
+def test_one_whose_space_is_exhausted_wants_no_more(visionjobs: Callable[..., Any], swept: Sweep) -> None:
+    Attempt(swept.folder, 1).update_record(trials=2, exhausted=True)
+    assert [row["trials_wanted"] for row in rows(visionjobs)] == [2]
+
+
 @pytest.mark.parametrize("state", ["running", "interrupted"])
 def test_one_that_has_not_ended_is_told_from_its_trials(
     visionjobs: Callable[..., Any], swept: Sweep, state: str

@@ -239,6 +239,7 @@ def test_nothing_at_all(results: list[Reproduced]) -> None:
         ([], ["model.weights=random"], ["model.weights"]),
         ([], [f"model.sha256={'a' * 64}"], []),
         ([f"model.sha256={'b' * 64}"], [f"model.sha256={'a' * 64}"], ["model.sha256"]),
+        (["sweep={metric: val_loss, space: {train.lr: {choice: [0.1, 0.2]}}}"], [], []),
         (["model.weights=/else/mine.pth"], ["model.weights=/else/other.pth"], ["model.weights"]),
         (["model.weights=/else/mine.pth"], ["model.weights=/else/mine.pth", f"model.sha256={'a' * 64}"], []),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
@@ -106,6 +107,26 @@ def test_a_space_that_holds_fewer_trials_is_told(tmp_path: Path) -> None:
     assert [search.suggest(name)["number"] for name in ("a", "b")] == [0, 1]
     assert search.suggest("c") == Searcher.FINISHED
     assert told == [2]
+
+
+def test_a_trial_whose_storing_was_not_answered_is_taken_as_it_is(
+    common: Trialling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is where a driver that was replaced has made it meanwhile."""
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
+    add, lost = Sweep.add_trial, []
+
+    def answer_lost(*arguments: Any) -> Trial:
+        trial = add(*arguments)
+        if lost:
+            return trial
+        lost.append(trial)
+        raise StorageError("the connection was cut off")
+
+    monkeypatch.setattr(Sweep, "add_trial", answer_lost)
+    works = everything(suggest(common))
+    assert [work.number for work in works] == [0, 1, 2, 3]
+    assert [work.run for work in works] == [trial.run for trial in common.sweep.trials()]
 
 
 @pytest.mark.parametrize("broken", ["add_trial", "make_run"])

@@ -15,10 +15,11 @@ from visionjobs.errors import FinalError, SupersededError, VisionjobsError
 from visionjobs.jobfile import load_job
 from visionjobs.report.formatting import moment
 from visionjobs.report.sweep import build_sweep_report
-from visionjobs.runs import Attempt
+from visionjobs.runs import Attempt, dump_rows
 from visionjobs.sweep_progress import COMPLETE, STOPPED, follow_sweep
 from visionjobs.sweeps import Sweep, trial_spec
 from visionjobs.tuning import ending
+from visionjobs.tuning.driver import check_may_go_on
 from visionjobs.tuning.ending import finish_sweep
 from visionjobs.tuning.load import load_sweep
 
@@ -156,6 +157,31 @@ def test_without_a_complete_trial_there_is_no_best_one(tmp_path: Path) -> None:
     with pytest.raises(FinalError, match="no trial is complete"):
         end(common, holder)
     assert common.sweep.folder.record()["state"] == "failed"
+
+
+def test_a_sweep_that_failed_for_good_takes_no_more_attempts_but_more_trials(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "train.epochs=1", "sweep.trials=1")
+    holder = begin(common)
+    stop_early(common, trained(common, 0))
+    with pytest.raises(FinalError):
+        end(common, holder)
+    with pytest.raises(FinalError, match="failed for good and is not tried again: no trial is complete"):
+        check_may_go_on(common.sweep, common.spec)
+    assert common.spec.sweep is not None
+    more = common.spec.model_copy(update={"sweep": common.spec.sweep.model_copy(update={"trials": 2})})
+    check_may_go_on(common.sweep, more)
+
+
+def test_complete_trials_without_a_finite_value_are_told_as_such(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "train.epochs=1")
+    holder = begin(common)
+    trial = trained(common, 0)
+    complete(common, trial)
+    run = common.sweep.run_of(trial)
+    rows = [row | {"val_loss": None} for row in run.history()]
+    run.store.write("attempts/0001/metrics.jsonl", dump_rows(rows))
+    with pytest.raises(FinalError, match=r"val_loss of the 1 complete trial\(s\) is no finite number"):
+        end(common, holder)
 
 
 def test_one_that_did_not_end_leaves_the_sweep_to_be_continued(tmp_path: Path) -> None:

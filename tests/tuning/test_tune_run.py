@@ -29,4 +29,4 @@ def test_a_sweep_is_to_have_no_more_trials_than_its_space_holds(tmp_path: Path) 
     run = TuneRun(common, holder, board, NOTHING, NOTHING, watcher)
     assert Suggest(common, board, [], run._exhausted).suggest("a") == Suggest.FINISHED
     assert follow_sweep(common.sweep).wanted == 2
-    assert told == ["the search space holds no more than 2 different trials: sweep.trials = 4 cannot be reached"]
+    assert told == ["the search space gives no more than 2 different trials: sweep.trials = 4 cannot be reached"]

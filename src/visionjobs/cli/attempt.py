@@ -160,7 +160,8 @@ def _refuse_stopped(run: Run) -> None:
         how = f"continue with: visionjobs submit {run.spec().name} --run {run.id}"
     else:
         how = f"delete {run.store.address}/stop.json"
-    raise UserError(f"run {run.id} is not trained, because {reason}. Put it right, and {how}")
+    what = "sweep" if names_sweep(run.id) else "run"
+    raise UserError(f"{what} {run.id} is not trained, because {reason}. Put it right, and {how}")
 
 
 def _note_mistake(run: Run, held: Held, error: UserError) -> None:

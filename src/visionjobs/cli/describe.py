@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from visionjobs.cli.console import err, out, print_warning
 from visionjobs.cli.describe_boxes import describe_detector, detector_table
 from visionjobs.cli.describe_sweep import search_table
 from visionjobs.data.camvid_classes import CAMVID
-from visionjobs.errors import VisionjobsError
+from visionjobs.errors import UserError, VisionjobsError
 from visionjobs.jobfile import dump_spec, find_job, load_job
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
@@ -36,7 +37,7 @@ def describe(
     """Show a job with all its defaults, the size of its model and its FLOPs; but for detection also its receptive field
     and memory. Where the job has a sweep section, what that searches."""
     settings = Settings.from_env()
-    spec = load_job(find_job(job, settings.jobs), sets or [], sweep=True)
+    spec = _asked(find_job(job, settings.jobs), sets or [])
     with err.status("Measuring the model"):
         description = _describe(spec, open_store(settings.storage, settings.endpoint))
     if as_json:
@@ -51,6 +52,16 @@ def describe(
             err.print(_aspp_table(description["aspp"]))
     if spec.sweep is not None:
         err.print(search_table(spec, spec.sweep))
+
+
+def _asked(file: Path, sets: list[str]) -> JobSpec:
+    """The job; without its sweep section, and with a warning, where that alone does not fit."""
+    try:
+        return load_job(file, sets, sweep=True)
+    except UserError as error:
+        spec = load_job(file, sets)
+        print_warning(f"it can be run, but not searched: {error}")
+        return spec
 
 
 def _describe(spec: JobSpec, root: Store) -> dict[str, Any]:

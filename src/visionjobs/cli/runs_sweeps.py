@@ -11,7 +11,7 @@ from visionjobs.cli.console import number, print_warning
 from visionjobs.errors import UserError
 from visionjobs.run_progress import run_state
 from visionjobs.storage import Store
-from visionjobs.sweep_progress import COMPLETE, follow_sweep
+from visionjobs.sweep_progress import COMPLETE, follow_sweep, trials_wanted
 from visionjobs.sweeps import Sweep, section_of, sweep_at
 
 OF_SWEEPS = ("metric", "best", "trials_ended", "trials_wanted")
@@ -45,7 +45,7 @@ def _row(sweep: Sweep) -> dict[str, Any]:
         "metric": section.metric,
         "best": best,
         "trials_ended": ended,
-        "trials_wanted": section.trials,
+        "trials_wanted": trials_wanted(section, record),
         "attempts": len(claims),
         "created": record.get("created", ""),
         "started": claims[-1].started if claims else None,

@@ -12,7 +12,7 @@ from visionjobs.cli.sweep_view import SweepView
 from visionjobs.runs import Attempt
 from visionjobs.settings import Settings
 from visionjobs.storage import Store
-from visionjobs.sweeps import Sweep, section_of
+from visionjobs.sweeps import Sweep
 
 
 def next_attempt(
@@ -20,12 +20,11 @@ def next_attempt(
     started: Callable[[Attempt], None],
 ) -> None:  # fmt: skip
     """Run its next attempt to the end, unless it is complete. started: told of the attempt once it is claimed."""
-    from visionjobs.tuning.driver import run_sweep
+    from visionjobs.tuning.driver import is_complete, run_sweep
     from visionjobs.tuning.place import PLACES
 
     spec = continued_sweep_spec(sweep.spec(), list(sets), sweep.id)
-    record = sweep.folder.record()
-    if record.get("state") == "complete" and section_of(spec).trials <= record.get("trials", 0):
+    if is_complete(sweep, spec):
         err.print(f"sweep {sweep.id} is complete: there is nothing to do")
         return
     with SweepView(err) as view:

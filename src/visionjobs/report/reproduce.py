@@ -26,7 +26,7 @@ PAGE = "reproduce.html"
 TABLE = "reproduce.csv"
 NUMBERS = "reproduce.json"
 
-IGNORED = ("resources", "limits", "wandb", "published")
+IGNORED = ("resources", "limits", "wandb", "published", "sweep")
 """Sections in which a run may differ from the job file that it stands for: they change nothing of the experiment."""
 
 

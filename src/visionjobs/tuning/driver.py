@@ -123,15 +123,32 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
             )
             raise VisionjobsError(f"{len(left)} of {len(progress.trials)} trials did not end: {told}")
         if progress.best is None:
-            reasons = dict.fromkeys(trial.reason for trial in progress.trials if trial.state == FAILED)
-            raise FinalError(f"no trial is complete: {'; '.join(str(reason) for reason in reasons)}")
-    failed = sum(trial.state == FAILED for trial in progress.trials)
-    message = f"{failed} of {len(progress.trials)} trials failed" if failed else None
-    best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
-    holder.update_record(
-        state=COMPLETE, finished=progress.finished, message=message, gpu_hours=_gpu_hours(progress), best=best,
-        trials_done=len(progress.trials),
-    )  # fmt: skip
+            raise FinalError(_why_no_best(progress))
+        failed = sum(trial.state == FAILED for trial in progress.trials)
+        message = f"{failed} of {len(progress.trials)} trials failed" if failed else None
+        best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
+        holder.update_record(
+            state=COMPLETE, finished=progress.finished, message=message, gpu_hours=_gpu_hours(progress), best=best,
+            trials_done=len(progress.trials),
+        )  # fmt: skip
+
+
+def _why_no_best(progress: SweepProgress) -> str:
+    complete = sum(trial.state == COMPLETE for trial in progress.trials)
+    if complete:
+        return f"{progress.metric} of the {complete} complete trial(s) is no finite number: none is the best"
+    reasons = dict.fromkeys(trial.reason for trial in progress.trials if trial.state == FAILED)
+    return f"no trial is complete: {'; '.join(str(reason) for reason in reasons)}"
+
+
+def is_complete(sweep: Sweep, spec: JobSpec) -> bool:
+    """Whether nothing is left to do. spec: what it is to go on with. With other resources a search space that has been
+    exhausted may hold more: they decide which batches can be trained."""
+    record = sweep.folder.record()
+    if record.get("state") != COMPLETE:
+        return False
+    exhausted = bool(record.get("exhausted")) and spec.resources == sweep.spec().resources
+    return exhausted or section_of(spec).trials <= record.get("trials", 0)
 
 
 def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
@@ -142,12 +159,15 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
     trials = len(sweep.trials())
     if wanted < trials:
         raise UserError(f"sweep.trials: {wanted} is fewer than the {trials} that sweep {sweep.id} has begun")
-    if record.get("state") == COMPLETE and record.get("exhausted"):
-        raise UserError(f"sweep {sweep.id} is complete: its search space holds no more than {trials} different trials")
-    if record.get("state") == COMPLETE and wanted <= record.get("trials", 0):
-        raise UserError(
-            f"sweep {sweep.id} is complete after {record['trials']} trials; for more of them: --samples "
-            f"{record['trials'] + 8}"
+    if is_complete(sweep, spec):
+        more = f"for more of them: --samples {record['trials'] + 8}"
+        if record.get("exhausted"):
+            more = "its search space gave no others"
+        raise UserError(f"sweep {sweep.id} is complete after {record['trials']} trials; {more}")
+    if record.get("state") == FAILED and wanted <= trials:
+        raise FinalError(
+            f"sweep {sweep.id} failed for good and is not tried again: {record.get('message')}; for more trials: "
+            f"--samples {trials + 8}"
         )
     check_attempts_left(sweep.folder, spec, "sweep")
 
@@ -164,6 +184,7 @@ def _record_start(holder: Attempt, spec: JobSpec) -> None:
         stopped=None,
         trials=section_of(spec).trials,
         exhausted=False,
+        best=None,
         dataset={"name": spec.data.name, "version": spec.data.version},
         created=before.get("created", now()),
         changes={key: list(pair) for key, pair in differences(holder.run.spec(), spec).items()},

@@ -74,13 +74,22 @@ def check_space(spec: JobSpec) -> list[str]:
             raise UserError(f"sweep.space.{key}: the job takes none of these values: {refused[0][1]}")
         if domain.choice is not None:
             warnings += [f"sweep.space.{key}: {value!r} is never tried: {why}" for value, why in refused]
-    combinations = len(grid(section.space))
-    if 0 < combinations < section.trials:
-        warnings.append(f"sweep.space holds {combinations} combinations, fewer than sweep.trials = {section.trials}")
+    holds = _holds(spec)
+    if holds is not None and holds < section.trials:
+        warnings.append(f"sweep.space holds {holds} different trials, fewer than sweep.trials = {section.trials}")
     if propose(spec, 1, []) is None:
         why = _refusal(spec, draw_all(section.space, generator))
         raise UserError(f"sweep.space: the job takes no combination of these values: {why}")
     return warnings
+
+
+def _holds(spec: JobSpec) -> int | None:
+    """How many different trials there are, the job's own values included; None where they cannot be counted."""
+    space = section_of(spec).space
+    everything, own = grid(space), own_parameters(spec, list(space))
+    if not everything:
+        return None
+    return 1 + sum(parameters != own and _refusal(spec, parameters) is None for parameters in everything)
 
 
 def _candidates(section: Sweep, number: int, before: Sequence[Observed]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from visionjobs.cluster.sizes import Trials
+from visionjobs.errors import ObjectExistsError
 from visionjobs.patience import patiently
 from visionjobs.runs import STOP
 from visionjobs.settings import Settings
@@ -80,9 +81,18 @@ class Suggest(Searcher):  # type: ignore[misc]  # Ray Tune has no types
         if parameters is None:
             self._exhausted(number)
             return None
-        trial = patiently(lambda: self._common.sweep.add_trial(number, parameters))
+        trial = self._noted(number, parameters)
         self._board.add(trial)
         return trial
+
+    def _noted(self, number: int, parameters: dict[str, Any]) -> Trial:
+        """The new trial. Where it is there already, it was stored though the answer was lost, or by a driver before
+        this one that had not yet noticed that it was replaced: it is taken as it is."""
+        sweep = self._common.sweep
+        try:
+            return patiently(lambda: sweep.add_trial(number, parameters))
+        except ObjectExistsError:
+            return next(trial for trial in patiently(sweep.trials) if trial.number == number)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The board knows."""

@@ -151,9 +151,12 @@ class TuneRun:
         return asha
 
     def _stop_early(self, number: int, stopped: Stopped) -> None:
-        self._holder.check_not_superseded()
-        patiently(lambda: self._sweep.stop_early(self._trial(number), stopped))
+        patiently(lambda: self._store_stop(number, stopped))
         self._board.end(number, complete=False)
+
+    def _store_stop(self, number: int, stopped: Stopped) -> None:
+        self._holder.check_not_superseded()
+        self._sweep.stop_early(self._trial(number), stopped)
 
     def reported(self, result: dict[str, Any]) -> None:
         """A trial told of an epoch, or of its end."""
@@ -180,7 +183,7 @@ class TuneRun:
 
     def _exhausted(self, number: int) -> None:
         self._watcher.warn(
-            f"the search space holds no more than {number} different trials: sweep.trials = {self._section.trials} "
+            f"the search space gives no more than {number} different trials: sweep.trials = {self._section.trials} "
             "cannot be reached"
         )
         patiently(lambda: self._holder.update_record(trials=number, exhausted=True))
