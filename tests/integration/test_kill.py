@@ -18,10 +18,12 @@ def sets(*pairs: str) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    "options",
-    [("model.dropout=0.5",), ("model.dropout=0.5", "data.augment=wildlife", "data.copies=1", "train.epochs=6")],
+    ("workers", "options"),
+    [
+        (1, ("model.dropout=0.5",)),
+        (2, ("model.dropout=0.5", "data.augment=wildlife", "data.copies=1", "train.epochs=6")),
+    ],
     ids=["dropout", "dropout_augmented"],
 )
 def test_worker_killed_then_everything_killed(project: Project, workers: int, options: tuple[str, ...]) -> None:
