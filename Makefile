@@ -51,7 +51,7 @@ run: need-JOB $(INSTALLED)  ## train: JOB=resnet  [SAMPLE=1 RUN=id SET="train.ep
 
 sweep: need-JOB $(INSTALLED)  ## search: JOB=convnet  [SAMPLE=1 SAMPLES=8 SWEEP=id SET=]
 	@$(BIN)/visionjobs sweep '$(JOB)' $(if $(SAMPLE),--sample) $(if $(SAMPLES),--samples '$(SAMPLES)') \
-	  $(if $(SWEEP),--sweep '$(SWEEP)') $(foreach item,$(SET),--set '$(item)')
+	  $(if $(or $(SWEEP),$(RUN)),--sweep '$(or $(SWEEP),$(RUN))') $(foreach item,$(SET),--set '$(item)')
 
 runs: $(INSTALLED)  ## list the runs and sweeps in storage
 	@$(BIN)/visionjobs runs
@@ -109,7 +109,8 @@ submit: need-WORK $(INSTALLED)  ## JOB=deeplab [SAMPLE=1 RUN= SWEEP=1], EVALUATE
 	@$(BIN)/visionjobs submit $(if $(IMPORT),'$(SOURCE)',$(if $(JOB),'$(JOB)')) $(if $(RUN),--run '$(RUN)') \
 	  $(if $(IMPORT),--import '$(IMPORT)' $(if $(NAME),--name '$(NAME)')) \
 	  $(if $(EVALUATE),--evaluate '$(EVALUATE)' $(if $(SPLIT),--split '$(SPLIT)') $(if $(DATA),--data '$(DATA)')) \
-	  $(if $(SAMPLE),--sample) $(if $(SWEEP),--sweep) $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	  $(if $(SWEEP),$(if $(filter sweep-%,$(SWEEP)),--run '$(SWEEP)',--sweep)) $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	  $(if $(SAMPLE),--sample) \
 	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') \
 	  $(if $(WAIT),--wait) $(if $(DRY_RUN),--dry-run) $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
@@ -129,7 +130,7 @@ render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [BACKEND=job NO
 	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
 manifests: $(INSTALLED)  ## every job's, for kubectl or GitOps  [OUT= SUFFIX=2]
-	@$(BIN)/visionjobs manifests $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
+	@$(BIN)/visionjobs manifests $(if $(SWEEP),--sweep) $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
 	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
 
 ### Development

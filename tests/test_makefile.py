@@ -11,7 +11,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GIVEN = ("JOB", "RUN", "SAMPLE", "SET", "OUT", "BACKEND", "EVALUATE", "IMPORT", "SOURCE", "NAME", "DATA", "SPLIT")
+GIVEN = (
+    "JOB",
+    "RUN",
+    "SAMPLE",
+    "SET",
+    "OUT",
+    "BACKEND",
+    "EVALUATE",
+    "IMPORT",
+    "SOURCE",
+    "NAME",
+    "DATA",
+    "SPLIT",
+    "SWEEP",
+    "SAMPLES",
+)
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +62,13 @@ def test_the_list_fits_a_terminal_and_names_every_target() -> None:
          "submit convnet --backend ray --address http://r:8265"),
         ("submit EVALUATE=yolo-1 SPLIT=all DATA=mine", "submit --evaluate yolo-1 --split all --data mine"),
         ("submit IMPORT=wildlife SOURCE=s3://b/raw NAME=mine", "submit s3://b/raw --import wildlife --name mine"),
+        ("submit JOB=deeplab SWEEP=1 SAMPLES=8", "submit deeplab --sweep --samples 8"),
+        ("submit JOB=deeplab SWEEP=sweep-deeplab-1", "submit deeplab --run sweep-deeplab-1"),
+        ("sweep JOB=convnet SAMPLE=1 SAMPLES=8", "sweep convnet --sample --samples 8"),
+        ("sweep JOB=convnet SWEEP=sweep-convnet-1", "sweep convnet --sweep sweep-convnet-1"),
+        ("sweep JOB=convnet RUN=sweep-convnet-1", "sweep convnet --sweep sweep-convnet-1"),
+        ("render JOB=convnet SWEEP=1 SAMPLES=4 NO_CODE=1", "render convnet --sweep --samples 4 --no-code"),
+        ("manifests SWEEP=1 OUT=there", "manifests --sweep --out there"),
         ("doctor", "doctor"),
         ("doctor JOB=convnet SAMPLE=1 BACKEND=job", "doctor convnet --sample --backend job"),
         ("render JOB=convnet NO_CODE=1", "render convnet --no-code"),

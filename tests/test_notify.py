@@ -112,9 +112,12 @@ def test_workers_never_get_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret-hook" not in str(worker_env(Settings.from_env()))
 
 
-def test_of_a_sweep_its_best_trial_is_told_only_where_it_is_complete(run: Run) -> None:
+def test_of_a_sweep_its_best_trial_is_told_only_where_it_is_complete(tmp_path: Path) -> None:
     best = {"trial": 3, "metric": "val_loss", "value": 0.25}
+    spec = parse_job(JOB, "jobs/tiny.yaml", "tiny")
+    run = create_run(open_store(str(tmp_path)), spec, "{}", "sweep-tiny-1")
     holder = run.claim("attempt", {})
+    assert message(run, "it was cancelled")["text"].startswith(f"sweep {run.id} is not trained")
     holder.update_record(sweep=run.id, state="complete", best=best)
     assert message(run)["text"] == f"sweep {run.id} complete: best is trial 3, val_loss 0.25"
     assert message(run, "it was cancelled")["text"] == f"sweep {run.id} is not trained: because it was cancelled"

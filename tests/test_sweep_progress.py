@@ -16,7 +16,7 @@ from tiny_sweep import made, start_sweep, train, trained
 
 from visionjobs.errors import UserError
 from visionjobs.run_progress import SILENT_SECONDS
-from visionjobs.runs import Attempt, dump_rows
+from visionjobs.runs import Attempt, Run, dump_rows
 from visionjobs.sweep_progress import (
     COMPLETE,
     ENDING,
@@ -272,3 +272,22 @@ def test_only_complete_ones_can_be_best(state: str) -> None:
 
 def test_one_without_a_value_is_not_best() -> None:
     assert best_trial([replace(waiting(0), state=COMPLETE)], maximise=True) is None
+
+
+def test_a_trial_that_completes_while_it_is_read_has_all_its_epochs(
+    common: Trialling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that has ended is not read again."""
+    trial = made(common, 0)
+    attempt = claimed(common, trial)
+    attempt.write("metrics.jsonl", rows(0.9))
+    record = Run.record
+
+    def at_its_end(run: Run) -> dict[str, Any]:
+        attempt.write("metrics.jsonl", rows(0.9, 0.5))
+        run.store.write("record.json", json.dumps({"state": "complete"}))
+        return record(run)
+
+    monkeypatch.setattr(Run, "record", at_its_end)
+    state = follow(common, trial)
+    assert (state.state, state.epochs_done, state.value) == (COMPLETE, 2, 0.5)

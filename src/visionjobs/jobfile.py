@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from visionjobs.errors import UserError, nearest
 from visionjobs.jobfile_messages import explain, kind_of, printable
 from visionjobs.spec import JobSpec
+from visionjobs.spec_sweep import NO_SECTION
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,8 +108,11 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sw
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as task:, model: and data:, found {kind_of(tree)}")
     tree.setdefault("name", name)
-    if sets and not sweep and not any(item.strip().startswith("sweep.") for item in sets):
+    of_sweep = [item.strip() for item in sets if item.strip().startswith("sweep.")]
+    if sets and not sweep and not of_sweep:
         tree.pop("sweep", None)
+    if of_sweep and "sweep" not in tree and all(item.startswith(("sweep.trials=", "sweep.at_once=")) for item in sets):
+        raise UserError(f"{source}: {tree['name']} {NO_SECTION}")
     return build_spec(with_sets(tree, sets), source, sets)
 
 

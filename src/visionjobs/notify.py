@@ -18,6 +18,7 @@ from typing import Any
 from visionjobs.cluster.environment import NOTIFY_URL
 from visionjobs.errors import VisionjobsError
 from visionjobs.runs import Run
+from visionjobs.sweeps import names_sweep
 
 SECONDS = 10.0
 
@@ -52,7 +53,7 @@ def message(run: Run, reason: str | None = None) -> dict[str, Any]:
     if reason is not None:
         state, told = "is not trained", f"because {reason}"
     numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
-    kind, best = "sweep" if "sweep" in record else "run", record.get("best")
+    kind, best = "sweep" if names_sweep(run.id) else "run", record.get("best")
     if state == "complete" and best is not None:
         told = f"best is trial {best['trial']}, {best['metric']} {best['value']:.4g}"
     elif state == "complete":

@@ -30,6 +30,9 @@ METRICS = {
 }
 """Task -> the columns of its runs' history that a sweep may go by, its main one first."""
 
+NO_SECTION = "has no sweep: section, which says what to search; the README shows one, and so does jobs/convnet.yaml"
+"""Said of a job."""
+
 FIXED = ("name", "task", "data.name", "data.version", "model.sha256", "train.epochs", "published", "sweep")
 FIXED_SECTIONS = ("resources.", "limits.", "wandb.", "published.", "sweep.")
 """Keys that are no hyperparameters: they say what is trained, how long, or on what."""

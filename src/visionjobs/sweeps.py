@@ -26,8 +26,8 @@ from visionjobs.errors import ObjectExistsError, UserError, nearest
 from visionjobs.jobfile import dump_spec
 from visionjobs.runs import TRIAL_ID, Attempt, Run, create_run, new_run_id, now, read_json, request_stop, run_folder
 from visionjobs.spec import JobSpec
+from visionjobs.spec_sweep import NO_SECTION, with_parameters
 from visionjobs.spec_sweep import Sweep as SweepSection
-from visionjobs.spec_sweep import with_parameters
 from visionjobs.storage import Store
 
 SWEEP_ID = re.compile(r"^sweep-[a-z0-9-]{1,41}$")
@@ -134,10 +134,7 @@ class Sweep:
 def section_of(spec: JobSpec) -> SweepSection:
     """The sweep section. Raises UserError where the job has none."""
     if spec.sweep is None:
-        raise UserError(
-            f"{spec.name} has no sweep: section, which says what to search; the README shows one, and so does "
-            "jobs/convnet.yaml"
-        )
+        raise UserError(f"{spec.name} {NO_SECTION}")
     return spec.sweep
 
 

@@ -13,7 +13,7 @@ from test_figures import amount, pixels
 from visionjobs.report.compare_figures import GREY
 from visionjobs.report.figures import BLACK, BLUE, ORANGE, SKY, VERMILLION
 from visionjobs.report.figures_space import Scale, metric_by_parameter, parallel_coordinates
-from visionjobs.report.figures_sweep import cost_bars, importance_bars, metric_curves
+from visionjobs.report.figures_sweep import MAX_NAMED, _looks_of_few, cost_bars, importance_bars, metric_curves
 from visionjobs.report.sweep_axes import Axis, axes_of, axis_of, visible_range
 from visionjobs.spec_sweep import Domain
 from visionjobs.sweep_progress import FAILED, STOPPED, TrialState
@@ -132,6 +132,19 @@ def test_trial_0_and_those_stopped_early_are_told_apart() -> None:
     hollow = metric_by_parameter(stopped, space, scale, 7)[0]
     filled = metric_by_parameter(trials, space, scale, 7)[0]
     assert amount(hollow, GREY) > 20 > amount(filled, GREY)
+
+
+@pytest.mark.parametrize("best", [None, 0, 3, 8])
+@pytest.mark.parametrize("first", [0, 1])
+def test_as_many_curves_as_have_names_each_look_another_way(first: int, best: int | None) -> None:
+    """Trial 0, whose look is its own, may have failed before its first epoch."""
+    trials = [trial(n, {"train.lr": 1e-3}, [0.1 * n, 0.1 * n + 0.1], epochs=2) for n in range(first, first + MAX_NAMED)]
+    if best is None or any(one.number == best for one in trials):
+        looks = list(_looks_of_few(trials, best))
+        assert len(looks) == MAX_NAMED
+        assert len({(look["color"], look["linestyle"], look["marker"]) for look in looks if "marker" in look}) >= 6
+        assert len({look["color"] for look in looks}) >= 7
+        assert metric_curves(trials, best, "metric", (0, 1))
 
 
 def test_better_is_darker_whichever_way_it_lies() -> None:

@@ -192,13 +192,16 @@ def test_all_figures_are_there_with_their_texts() -> None:
 
 def test_a_sweep_that_goes_on() -> None:
     sweep = summary(some(), record={"changes": {"sweep.trials": [8, 12]}}, claims=claims())
-    shown = page(replace(sweep, progress=replace(sweep.progress, wanted=12, message="stopped by a person")))
+    shown = page(replace(sweep, progress=replace(sweep.progress, wanted=12, state="interrupted", message="stopped")))
     assert "6 trials of 12 ended" in shown.text
     assert f"visionjobs sweep convnet --sweep {SWEEP}" in shown.text
-    assert "stopped by a person" in shown.text
+    assert "The sweep: stopped" in shown.text
     assert "sweep.trials was changed from 8 to 12" in shown.text
     assert shown.row("1", "Attempts") == ["1", "2026-05-04 10:11:13 UTC", "2", "1", "4", "0"]
     assert "1 trial failed" in shown.text
+    runs = page(replace(sweep, progress=replace(sweep.progress, wanted=12, state=RUNNING)))
+    assert "6 trials of 12 ended: the sweep goes on" in runs.text
+    assert "may be continued" not in runs.text, "that would take it over"
 
 
 @pytest.mark.parametrize(("task", "metric"), [(task, metric) for task, known in METRICS.items() for metric in known])

@@ -184,3 +184,23 @@ def test_fewer_epochs_than_rungs(epochs: int) -> None:
     tune.run(0, [0.9] * epochs)
     tune.run(1, [0.1] * epochs)
     assert set(tune.stopped) == ({1} if epochs == 2 else set())
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_job_itself_is_never_stopped(mode: str) -> None:
+    """Trial 0 comes to each rung after better ones, as it may with several trials at once."""
+    good, bad = (0.9, 0.1) if mode == "max" else (0.1, 0.9)
+    tune = Tune(job(epochs=9, mode=mode))
+    for number in (1, 2, 3):
+        assert tune.report(number, 1, good)
+    assert all(tune.report(0, epoch, value) for epoch, value in enumerate([bad, None, bad, bad], 1))
+    tune.asha.judge(0, [(5, bad), (6, bad)])
+    assert tune.stopped == {}
+    assert not tune.report(4, 1, bad)
+
+
+def test_what_the_job_itself_reaches_counts_for_others() -> None:
+    tune = Tune(job(epochs=9))
+    assert tune.report(0, 1, 0.9)
+    assert not tune.report(1, 1, 0.1)
+    assert tune.stopped[1].cutoff == 0.9

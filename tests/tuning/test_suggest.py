@@ -12,7 +12,7 @@ from tiny import pytest_fail
 from tiny_sweep import SHARE, made, start_sweep, sweep_spec, trialling
 
 from visionjobs import patience
-from visionjobs.errors import StorageError
+from visionjobs.errors import StorageError, SupersededError
 from visionjobs.sweeps import Sweep, Trial
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.suggest import Suggest, Trialling
@@ -29,7 +29,8 @@ def common(tmp_path: Path) -> Trialling:
 def suggest(
     common: Trialling, unfinished: list[Trial] | None = None, exhausted: Callable[[int], None] = pytest_fail
 ) -> Suggest:
-    return Suggest(common, Board(common.sweep, common.sweep.trials()), unfinished or [], exhausted)
+    holder = common.sweep.folder.claim("attempt", {"gpus": 0, "at_once": 1})
+    return Suggest(common, holder, Board(common.sweep, common.sweep.trials()), unfinished or [], exhausted)
 
 
 def everything(search: Suggest) -> list[TrialWork]:
@@ -112,7 +113,6 @@ def test_a_space_that_holds_fewer_trials_is_told(tmp_path: Path) -> None:
 def test_a_trial_whose_storing_was_not_answered_is_taken_as_it_is(
     common: Trialling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it is where a driver that was replaced has made it meanwhile."""
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
     add, lost = Sweep.add_trial, []
 
@@ -127,6 +127,25 @@ def test_a_trial_whose_storing_was_not_answered_is_taken_as_it_is(
     works = everything(suggest(common))
     assert [work.number for work in works] == [0, 1, 2, 3]
     assert [work.run for work in works] == [trial.run for trial in common.sweep.trials()]
+
+
+def test_a_trial_that_the_driver_before_has_made_meanwhile_is_taken_as_it_is(common: Trialling) -> None:
+    search = suggest(common)
+    common.sweep.add_trial(0, {"train.lr": 7e-3})
+    assert search.suggest("a")["work"].spec["train"]["lr"] == 7e-3
+
+
+@pytest.mark.parametrize("made_by_other", [False, True])
+def test_a_driver_that_was_replaced_takes_no_trial(common: Trialling, made_by_other: bool) -> None:
+    """It would stop the attempt that the other driver makes of it."""
+    search = suggest(common)
+    newer = suggest(common)
+    if made_by_other:
+        newer.suggest("a")
+    with pytest.raises(SupersededError):
+        search.suggest("a")
+    assert len(common.sweep.trials()) == made_by_other
+    assert all(not common.sweep.run_of(trial).claims() for trial in common.sweep.trials())
 
 
 @pytest.mark.parametrize("broken", ["add_trial", "make_run"])

@@ -162,14 +162,19 @@ def test_without_a_complete_trial_there_is_no_best_one(tmp_path: Path) -> None:
 def test_a_sweep_that_failed_for_good_takes_no_more_attempts_but_more_trials(tmp_path: Path) -> None:
     common = start_sweep(tmp_path, "train.epochs=1", "sweep.trials=1")
     holder = begin(common)
+    holder.update_record(trials=1)
     stop_early(common, trained(common, 0))
     with pytest.raises(FinalError):
         end(common, holder)
-    with pytest.raises(FinalError, match="failed for good and is not tried again: no trial is complete"):
+    told = "failed for good after 1 trials and is not tried again: no trial is complete"
+    with pytest.raises(FinalError, match=f"{told}.*; for more of them: --samples 9"):
         check_may_go_on(common.sweep, common.spec)
     assert common.spec.sweep is not None
     more = common.spec.model_copy(update={"sweep": common.spec.sweep.model_copy(update={"trials": 2})})
     check_may_go_on(common.sweep, more)
+    holder.update_record(exhausted=True)
+    with pytest.raises(FinalError, match="its search space gave no others"):
+        check_may_go_on(common.sweep, more)
 
 
 def test_complete_trials_without_a_finite_value_are_told_as_such(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def describe(
 
 
 def _asked(file: Path, sets: list[str]) -> JobSpec:
-    """The job; without its sweep section, and with a warning, where that alone does not fit."""
+    """The job; without its sweep section, and with a warning, where `sets` are in the way of that alone."""
     try:
         return load_job(file, sets, sweep=True)
     except UserError as error:

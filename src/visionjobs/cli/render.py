@@ -28,8 +28,8 @@ HEADER = """\
 # {file} and write it again. The code is the image's; dataset, weights and Secret must be there before.
 #
 # Applied again it changes nothing, and a pod that starts again finds the {kind} complete and ends at once, or continues
-# it. A new {kind} needs a new id: `visionjobs manifests --run-id-suffix 2`. `kubectl delete -f` ends it; its folder in
-# the storage stays, and applied once more it continues.
+# it. A new {kind} needs a new id: `visionjobs manifests{option} --run-id-suffix 2`. `kubectl delete -f` ends it; its
+# folder in the storage stays, and applied once more it continues.
 """
 
 TTL_HEADER = """\
@@ -125,7 +125,8 @@ def _write_job(
     kind, prefix, ending = ("sweep", "sweep-", "-sweep") if sweep else ("run", "", "")
     run_id = f"{prefix}{name.replace('_', '-')}-{suffix}"
     text = (_sweep_manifests if sweep else _run_manifests)(spec, run_id, settings, backend, None)
-    header = HEADER.format(job=name, kind=kind, run=run_id, file=f"jobs/{file.name}")
+    option = " --sweep" if sweep else ""
+    header = HEADER.format(job=name, kind=kind, run=run_id, file=f"jobs/{file.name}", option=option)
     path = folder / f"{name}{ending}.yaml"
     _write(path, header + (TTL_HEADER if backend == "job" else "") + text)
     return path

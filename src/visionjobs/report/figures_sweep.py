@@ -70,7 +70,8 @@ def _draw_curve(axes: Axes, trial: TrialState, look: Mapping[str, Any]) -> None:
 
 def _looks_of_few(drawn: Sequence[TrialState], best: int | None) -> Iterator[dict[str, Any]]:
     """Of each trial; the best one and trial 0 look as they do among many."""
-    others = iter([run for run in RUNS if run[0] != BLACK and (best in (None, 0) or run[0] != VERMILLION)])
+    taken = {VERMILLION if trial.number == best else BLACK for trial in drawn if trial.number in (0, best)}
+    others = iter([run for run in RUNS if run[0] not in taken])
     for trial in drawn:
         told = [word for word, holds in (("best", trial.number == best), ("the job's own", trial.number == 0)) if holds]
         told += [trial.state] if trial.state != COMPLETE else []

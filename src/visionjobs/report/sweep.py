@@ -21,7 +21,7 @@ from visionjobs.report.sweep_sections import (
 from visionjobs.report.sweep_summary import SweepSummary
 from visionjobs.report.sweep_tables import best_table, changes_table, cost_text, differing, leaderboard_table
 from visionjobs.report.sweep_trials import by_state, cost, gain, total, total_saved
-from visionjobs.sweep_progress import COMPLETE, FAILED, TrialState
+from visionjobs.sweep_progress import COMPLETE, FAILED, RUNNING, TrialState
 
 OPTIMISTIC = (
     "The best of {trials} trials was chosen by the validation split, which makes its value there an optimistic "
@@ -86,14 +86,15 @@ def _notes(sweep: SweepSummary) -> Section | None:
     warnings, notes, progress = [], [], sweep.progress
     failed = [trial for trial in sweep.trials if trial.state == FAILED]
     left = [trial for trial in sweep.trials if not trial.ended]
-    if progress.message:
+    if progress.message and progress.state != COMPLETE:
         warnings.append(f"The sweep: {progress.message}")
     if failed:
         warnings.append(f"{_counted(len(failed), 'trial')} failed: the leaderboard tells why.")
     if left or len(sweep.trials) < progress.wanted:
+        then = f"the sweep may be continued by visionjobs sweep {progress.job} --sweep {progress.sweep}"
         warnings.append(
-            f"{_counted(len(sweep.trials) - len(left), 'trial')} of {count(progress.wanted)} ended: the sweep may be "
-            f"continued by visionjobs sweep {progress.job} --sweep {progress.sweep}"
+            f"{_counted(len(sweep.trials) - len(left), 'trial')} of {count(progress.wanted)} ended: "
+            f"{'the sweep goes on' if progress.state == RUNNING else then}"
         )
     if sweep.spec.data.name.endswith(SAMPLE_SUFFIX):
         warnings.append("The dataset is a drawn sample: what is best on it need not be best on real data.")

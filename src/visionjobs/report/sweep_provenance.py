@@ -52,7 +52,7 @@ def _scheduler(sweep: SweepSummary) -> str:
         return "none"
     return (
         f"asynchronous successive halving (Li et al. 2020, MLSys), by epochs: from epoch {section.grace} on, the best "
-        f"of {section.reduction} goes on"
+        f"one in {section.reduction} goes on, and trial 0 always"
     )
 
 

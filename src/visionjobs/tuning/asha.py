@@ -4,6 +4,8 @@ Rungs are at grace * reduction^k epochs, as long as a trial that goes on from th
 one that is stopped shortly before its end saves nothing, and might have been the best. A trial that reaches one goes on
 if its value there is among the best 1 / reduction of those recorded so far.
 
+Trial 0 is never stopped: the best one shall not be worse than the job as it is.
+
 Tune's scheduler, told at its start of what earlier attempts of the sweep recorded: from histories, so by epochs, not by
 iterations since a restart.
 """
@@ -75,6 +77,10 @@ class Asha(ASHAScheduler):  # type: ignore[misc]  # Ray Tune has no types
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Tune's question after a report."""
         if result[EPOCH] >= self._epochs or ENDED in result:
+            return CONTINUE
+        if result[NUMBER] == 0:  # the job as it is: others are measured by it, so it is trained to the end
+            if result[VALUE] is not None:
+                self.remember(0, [(result[EPOCH], result[VALUE])])
             return CONTINUE
         named = self._named(result[NUMBER])
         cutoff = self._cutoff(named, result[EPOCH])

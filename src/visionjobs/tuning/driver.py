@@ -7,7 +7,7 @@ with what the sweep's folder tells.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,11 @@ def is_complete(sweep: Sweep, spec: JobSpec) -> bool:
     """Whether nothing is left to do. spec: what it is to go on with. With other resources a search space that has been
     exhausted may hold more: they decide which batches can be trained."""
     record = sweep.folder.record()
-    if record.get("state") != COMPLETE:
-        return False
+    return record.get("state") == COMPLETE and _has_all_trials(sweep, spec, record)
+
+
+def _has_all_trials(sweep: Sweep, spec: JobSpec, record: Mapping[str, Any]) -> bool:
+    """Whether there are no more trials to be made."""
     exhausted = bool(record.get("exhausted")) and spec.resources == sweep.spec().resources
     return exhausted or section_of(spec).trials <= record.get("trials", 0)
 
@@ -159,16 +162,14 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
     trials = len(sweep.trials())
     if wanted < trials:
         raise UserError(f"sweep.trials: {wanted} is fewer than the {trials} that sweep {sweep.id} has begun")
-    if is_complete(sweep, spec):
+    if record.get("state") in (COMPLETE, FAILED) and _has_all_trials(sweep, spec, record):
         more = f"for more of them: --samples {record['trials'] + 8}"
         if record.get("exhausted"):
             more = "its search space gave no others"
-        raise UserError(f"sweep {sweep.id} is complete after {record['trials']} trials; {more}")
-    if record.get("state") == FAILED and wanted <= trials:
-        raise FinalError(
-            f"sweep {sweep.id} failed for good and is not tried again: {record.get('message')}; for more trials: "
-            f"--samples {trials + 8}"
-        )
+        if record["state"] == COMPLETE:
+            raise UserError(f"sweep {sweep.id} is complete after {record['trials']} trials; {more}")
+        told = f"failed for good after {record['trials']} trials and is not tried again: {record.get('message')}"
+        raise FinalError(f"sweep {sweep.id} {told}; {more}")
     check_attempts_left(sweep.folder, spec, "sweep")
 
 

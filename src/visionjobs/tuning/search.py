@@ -84,12 +84,16 @@ def check_space(spec: JobSpec) -> list[str]:
 
 
 def _holds(spec: JobSpec) -> int | None:
-    """How many different trials there are, the job's own values included; None where they cannot be counted."""
-    space = section_of(spec).space
-    everything, own = grid(space), own_parameters(spec, list(space))
-    if not everything:
-        return None
-    return 1 + sum(parameters != own and _refusal(spec, parameters) is None for parameters in everything)
+    """How many different trials there are, the job's own values included, counted up to those that the sweep is to
+    have; None where they cannot be counted."""
+    section = section_of(spec)
+    everything, found = grid(section.space), [own_parameters(spec, list(section.space))]
+    for parameters in everything:
+        if len(found) >= section.trials:
+            break
+        if parameters not in found and _refusal(spec, parameters) is None:
+            found.append(parameters)
+    return len(found) if everything else None
 
 
 def _candidates(section: Sweep, number: int, before: Sequence[Observed]) -> Iterator[dict[str, Any]]:

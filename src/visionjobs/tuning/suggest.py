@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from visionjobs.cluster.sizes import Trials
 from visionjobs.errors import ObjectExistsError
 from visionjobs.patience import patiently
-from visionjobs.runs import STOP
+from visionjobs.runs import STOP, Attempt
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.sweeps import Sweep, Trial, section_of, trial_spec
@@ -53,14 +53,17 @@ class Trialling:
 
 
 class Suggest(Searcher):  # type: ignore[misc]  # Ray Tune has no types
-    """unfinished: trials to be continued; exhausted: called where the space has no more to give."""
+    """holder: the sweep's own attempt; unfinished: trials to be continued; exhausted: called where the space has no
+    more to give."""
 
     def __init__(
-        self, common: Trialling, board: Board, unfinished: list[Trial], exhausted: Callable[[int], None]
-    ) -> None:
+        self, common: Trialling, holder: Attempt, board: Board, unfinished: list[Trial],
+        exhausted: Callable[[int], None],
+    ) -> None:  # fmt: skip
         section = section_of(common.spec)
         super().__init__(metric="value", mode="max" if section.maximise else "min")
-        self._common, self._board, self._unfinished, self._exhausted = common, board, unfinished, exhausted
+        self._common, self._holder, self._board = common, holder, board
+        self._unfinished, self._exhausted = unfinished, exhausted
         self._wanted = section.trials
         self.closed = False  # the sweep is to end: no more trials
 
@@ -86,12 +89,14 @@ class Suggest(Searcher):  # type: ignore[misc]  # Ray Tune has no types
         return trial
 
     def _noted(self, number: int, parameters: dict[str, Any]) -> Trial:
-        """The new trial. Where it is there already, it was stored though the answer was lost, or by a driver before
-        this one that had not yet noticed that it was replaced: it is taken as it is."""
+        """The new trial. Where it is there already, its storing was not answered, or a driver before this one made it
+        that had not yet noticed that it was replaced: it is taken as it is. Raises SupersededError."""
         sweep = self._common.sweep
+        patiently(self._holder.check_not_superseded)
         try:
             return patiently(lambda: sweep.add_trial(number, parameters))
         except ObjectExistsError:
+            patiently(self._holder.check_not_superseded)
             return next(trial for trial in patiently(sweep.trials) if trial.number == number)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -109,7 +109,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
             torch.cuda.empty_cache()
 
     def __repr__(self) -> str:
-        return f"Trial({self._name})"  # what Ray's dashboard calls the process: that of its first trial
+        return f"Trials({self._name.rpartition('-t')[0]})"  # what Ray's dashboard calls the process
 
 
 class _TrialAttempt:

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from ray import tune
@@ -76,7 +77,7 @@ class TuneRun:
         wanted = self._section.trials - len(self._board.trials()) + len(unfinished)
         if wanted <= 0:
             return
-        search = Suggest(self._common, self._board, unfinished, self._exhausted)
+        search = Suggest(self._common, self._holder, self._board, unfinished, self._exhausted)
         thread = Background(lambda: self._tune(search, scheduler, wanted), "ray-tune")
         try:
             self.watch(thread)
@@ -151,8 +152,18 @@ class TuneRun:
         return asha
 
     def _stop_early(self, number: int, stopped: Stopped) -> None:
-        patiently(lambda: self._store_stop(number, stopped))
+        with self._kept():
+            patiently(lambda: self._store_stop(number, stopped))
         self._board.end(number, complete=False)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep what ends the sweep: Tune hands on only the text of its traceback."""
+        try:
+            yield
+        except VisionjobsError as error:
+            self._errors.append(error)
+            raise
 
     def _store_stop(self, number: int, stopped: Stopped) -> None:
         self._holder.check_not_superseded()
@@ -166,7 +177,8 @@ class TuneRun:
             self._mirrors.rows(trial, result[EPOCH])
             return
         if result[ENDED] == FAILED:
-            patiently(lambda: self._fail(trial, result["message"]))
+            with self._kept():
+                patiently(lambda: self._fail(trial, result["message"]))
         self._board.end(trial.number, complete=result[ENDED] == DONE and result[VALUE] is not None)
 
     def _fail(self, trial: Trial, message: str) -> None:
