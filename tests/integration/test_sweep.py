@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from cli_runs import Project, kill_9, read_json, wait_until
 from sweep_lab import SEARCH_JOB, Ended, attempts_of, progress_of, results, sweep, trial_processes
@@ -128,11 +129,12 @@ def test_a_killed_trial_is_continued_by_its_sweep(searched: Project, whole: Ende
     assert searched.processes() == []
 
 
-def test_everything_killed_and_continued(searched: Project, whole: Ended) -> None:
+@pytest.mark.parametrize("what", ["everything", "the driver alone"])
+def test_killed_and_continued(searched: Project, whole: Ended, what: str) -> None:
     sweep_id, driver = started(searched)
     killed = last_complete(whole)
     wait_until(lambda: rows_of(searched, sweep_id, killed) >= 3, "epoch 3 of the trial", driver=driver)
-    kill_9(searched.processes())
+    kill_9(searched.processes() if what == "everything" else [psutil.Process(driver.pid)])
     assert driver.wait() == -signal.SIGKILL
     before = progress_of(searched, sweep_id)
     assert before.trials[killed].state == RUNNING, "it must be killed in the middle"
@@ -144,7 +146,8 @@ def test_everything_killed_and_continued(searched: Project, whole: Ended) -> Non
     assert finished
     after = attempts_of(searched, sweep_id)
     assert {number: after[number] for number in finished} == {number: attempts[number] for number in finished}
-    assert after[killed] == attempts[killed] + 1
+    more = after[killed] - attempts[killed]
+    assert more == 1 or (what == "the driver alone" and more == 0), "its process may live on for some epochs"
     assert searched.processes() == []
 
 
