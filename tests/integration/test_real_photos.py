@@ -138,7 +138,7 @@ def test_compare_and_reproduce_make_their_pages(photos: Project, convnet: Store,
 
 
 @pytest.mark.s3
-def test_all_three_on_s3_with_two_workers(seaweedfs, tmp_path: Path, test_data: Path, monkeypatch) -> None:
+def test_on_s3_with_two_workers(seaweedfs, tmp_path: Path, test_data: Path, monkeypatch) -> None:
     seaweedfs.use(monkeypatch)
     project = Project(tmp_path, f"{seaweedfs.address}/photos", {"VISIONJOBS_JOBS": str(JOBS)} | seaweedfs.env)
     imported = project.call("data", "import", "wildlife", str(test_data / "animals10" / "train"))
@@ -146,7 +146,6 @@ def test_all_three_on_s3_with_two_workers(seaweedfs, tmp_path: Path, test_data: 
     two = ("--set", "resources.workers=2")
     metrics = complete(run(project, "convnet", *two, "--set", "data.size=[112, 112]"), "convnet")
     assert metrics["accuracy"] >= 0.25
-    complete(run(project, "resnet", *two, *SMALL), "resnet")
     complete(run(project, "resnet_aug", *two, *SMALL), "resnet_aug")
 
 
