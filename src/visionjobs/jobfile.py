@@ -111,7 +111,11 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sw
     of_sweep = [item.strip() for item in sets if item.strip().startswith("sweep.")]
     if sets and not sweep and not of_sweep:
         tree.pop("sweep", None)
-    if of_sweep and "sweep" not in tree and all(item.startswith(("sweep.trials=", "sweep.at_once=")) for item in sets):
+    if (
+        of_sweep
+        and "sweep" not in tree
+        and all(item.startswith(("sweep.trials=", "sweep.at_once=")) for item in of_sweep)
+    ):
         raise UserError(f"{source}: {tree['name']} {NO_SECTION}")
     return build_spec(with_sets(tree, sets), source, sets)
 

@@ -27,7 +27,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("visionjobs.cluster.local.connect", start)
+    monkeypatch.setattr("ray.init", start)
 
 
 @pytest.fixture
@@ -41,12 +41,19 @@ def begun(project: Project) -> Sweep:
     return sweep
 
 
+def check_refused(ended: Any, told: str) -> None:
+    assert (ended.status, ended.out) == (2, ""), ended.err
+    assert told in ended.err
+    assert "Traceback" not in ended.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("serched",), 'There is no job "serched"'),
         (("tiny",), "tiny has no sweep: section, which says what to search"),
         (("tiny", "--samples", "4"), "tiny has no sweep: section, which says what to search"),
+        (("tiny", "--samples", "4", "--set", "train.lr=0.1"), "tiny has no sweep: section, which says what to search"),
         (("tiny", "--set", "sweep.at_once=2"), "tiny has no sweep: section, which says what to search"),
         (("searched", "--set", "sweep.space={train.lrr: {choice: [1]}}"), 'Did you mean "train.lr"?'),
         (("searched", "--set", "sweep.metric=val_acc"), 'Did you mean "val_accuracy"?'),
@@ -59,10 +66,7 @@ def begun(project: Project) -> Sweep:
 def test_of_a_new_sweep(
     project: Project, visionjobs: Callable[..., Any], arguments: tuple[str, ...], told: str
 ) -> None:
-    ended = visionjobs("sweep", *arguments)
-    assert (ended.status, ended.out) == (2, ""), ended.err
-    assert told in ended.err
-    assert "Traceback" not in ended.err
+    check_refused(visionjobs("sweep", *arguments), told)
     assert sweep_ids(project.root) == []
 
 
@@ -80,10 +84,7 @@ def test_of_one_that_is_continued(
     begun: Sweep, visionjobs: Callable[..., Any], arguments: tuple[str, ...], told: str
 ) -> None:
     before = begun.folder.record()
-    ended = visionjobs("sweep", *arguments, "--sweep", begun.id)
-    assert (ended.status, ended.out) == (2, ""), ended.err
-    assert told in ended.err
-    assert "Traceback" not in ended.err
+    check_refused(visionjobs("sweep", *arguments, "--sweep", begun.id), told)
     assert (begun.folder.record(), len(begun.folder.claims())) == (before, 1)
 
 

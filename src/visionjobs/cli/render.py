@@ -11,6 +11,7 @@ import typer
 
 from visionjobs.cli.console import out, print_error, print_warning
 from visionjobs.cli.run import check_weights_for_sample, on_sample
+from visionjobs.cli.sweep import with_samples
 from visionjobs.errors import UserError, nearest
 from visionjobs.jobfile import find_job, job_names, load_job
 from visionjobs.runs import RUN_ID, TRIAL_ID, new_run_id
@@ -57,7 +58,7 @@ def render(
     settings = Settings.from_env()
     if samples and not sweep:
         raise UserError("--samples is of a sweep: give --sweep too")
-    changes = [*(sets or []), *([f"sweep.trials={samples}"] if samples else [])]
+    changes = with_samples(sets, samples)
     spec = load_job(find_job(job, settings.jobs), changes, sweep=sweep)
     if sample:
         check_weights_for_sample(spec, changes)

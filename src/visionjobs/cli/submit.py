@@ -11,6 +11,7 @@ import typer
 from visionjobs.cli.console import err, print_warning
 from visionjobs.cli.submit_plans import Code, Plan, plan_evaluation, plan_import, plan_new_run, plan_next_attempt
 from visionjobs.cli.submit_steps import Options
+from visionjobs.cli.sweep import with_samples
 from visionjobs.cluster.check import refuse
 from visionjobs.cluster.checks_objects import check_image, check_reached
 from visionjobs.cluster.checks_storage import check_seen_from_cluster, check_storage
@@ -42,7 +43,7 @@ class Asked:
     @property
     def changes(self) -> list[str]:
         """key=value, of all options that change the job."""
-        return [*self.sets, *([f"sweep.trials={self.samples}"] if self.samples else [])]
+        return with_samples(self.sets, self.samples)
 
 
 def submit(

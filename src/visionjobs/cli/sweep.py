@@ -46,7 +46,7 @@ def sweep(
     """
     settings = Settings.from_env()
     root = open_store(settings.storage, settings.endpoint)
-    changes = [*(sets or []), *([f"sweep.trials={samples}"] if samples else [])]
+    changes = with_samples(sets, samples)
     if sweep_id is None:
         finished = _run(settings, root, new_sweep_spec(settings, root, job, changes, sample=sample), None, job)
     else:
@@ -56,6 +56,11 @@ def sweep(
         finished = _run(settings, root, continued_spec_of(existing, job, changes), existing, job)
     _show_end(finished)
     out.print(finished.store.address)
+
+
+def with_samples(sets: Sequence[str] | None, samples: int | None) -> list[str]:
+    """The changes of --set, and that of --samples."""
+    return [*(sets or []), *([f"sweep.trials={samples}"] if samples else [])]
 
 
 def new_sweep_spec(

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -152,22 +152,22 @@ class TuneRun:
         return asha
 
     def _stop_early(self, number: int, stopped: Stopped) -> None:
-        with self._kept():
-            patiently(lambda: self._store_stop(number, stopped))
+        self._store(lambda: self._sweep.stop_early(self._trial(number), stopped))
         self._board.end(number, complete=False)
 
-    @contextlib.contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Keep what ends the sweep: Tune hands on only the text of its traceback."""
+    def _store(self, write: Callable[[], None]) -> None:
+        """Write to the sweep's folder, patiently, while it is this driver's. What ends the sweep is kept: Tune hands on
+        only the text of its traceback."""
+
+        def as_its_driver() -> None:
+            self._holder.check_not_superseded()
+            write()
+
         try:
-            yield
+            patiently(as_its_driver)
         except VisionjobsError as error:
             self._errors.append(error)
             raise
-
-    def _store_stop(self, number: int, stopped: Stopped) -> None:
-        self._holder.check_not_superseded()
-        self._sweep.stop_early(self._trial(number), stopped)
 
     def reported(self, result: dict[str, Any]) -> None:
         """A trial told of an epoch, or of its end."""
@@ -177,12 +177,10 @@ class TuneRun:
             self._mirrors.rows(trial, result[EPOCH])
             return
         if result[ENDED] == FAILED:
-            with self._kept():
-                patiently(lambda: self._fail(trial, result["message"]))
+            self._store(lambda: self._fail(trial, result["message"]))
         self._board.end(trial.number, complete=result[ENDED] == DONE and result[VALUE] is not None)
 
     def _fail(self, trial: Trial, message: str) -> None:
-        self._holder.check_not_superseded()
         claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
         self._sweep.fail(trial, message, claim.info)
 
