@@ -158,6 +158,39 @@ def test_set_reaches_a_domain() -> None:
     assert spec.sweep.space == {"train.lr": Domain(uniform=[0.5, 1]), "train.batch": Domain(int=[2, 4])}
 
 
+WHOLE = "sweep={metric: val_loss, trials: 6, space: {train.lr: {uniform: [0.5, 1]}}}"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("sweep.at_once=1", "sweep.trials=5"),
+        ("train.epochs=4", "sweep.trials=5"),
+        ("sweep.metric=val_loss", "sweep.space.train.lr={uniform: [0.5, 1]}", "sweep.trials=5"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [False, True])
+def test_sets_give_a_job_its_whole_section(parts: tuple[str, ...], sweep: bool) -> None:
+    spec = parse_job(BASE, "jobs/mine.yaml", "mine", (WHOLE, *parts), sweep=sweep)
+    assert spec.sweep is not None
+    assert (spec.sweep.trials, spec.sweep.space) == (5, {"train.lr": Domain(uniform=[0.5, 1])})
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (("sweep.trials=5",), "mine has no sweep: section"),
+        (("train.epochs=4", " sweep.trials=5", "sweep.at_once=1"), "mine has no sweep: section"),
+        (("sweep.trials=5", "sweep=3"), "sweep: expected keys such as"),
+        (("sweep.trials=5", "sweep.trails=6"), "sweep.trails: there is no such key in sweep"),
+    ],
+)
+def test_sets_that_give_no_section(sets: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_job(BASE, "jobs/mine.yaml", "mine", sets, sweep=True)
+    assert told in str(refused.value)
+
+
 # Anything at all.
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["auto", "val_loss", "tpe", "a"])

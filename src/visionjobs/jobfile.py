@@ -108,16 +108,14 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sw
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as task:, model: and data:, found {kind_of(tree)}")
     tree.setdefault("name", name)
-    of_sweep = [item.strip() for item in sets if item.strip().startswith("sweep.")]
+    of_sweep = [item for item in sets if item.strip().startswith("sweep.")]
     if sets and not sweep and not of_sweep:
         tree.pop("sweep", None)
-    if (
-        of_sweep
-        and "sweep" not in tree
-        and all(item.startswith(("sweep.trials=", "sweep.at_once=")) for item in of_sweep)
-    ):
+    changed = with_sets(tree, sets)
+    section = changed.get("sweep")
+    if "sweep" not in tree and isinstance(section, dict) and section.keys() <= {"trials", "at_once"}:
         raise UserError(f"{source}: {tree['name']} {NO_SECTION}")
-    return build_spec(with_sets(tree, sets), source, sets)
+    return build_spec(changed, source, sets)
 
 
 def build_spec(tree: Mapping[str, Any], source: str, sets: Sequence[str] = ()) -> JobSpec:
