@@ -33,14 +33,18 @@ METRICS = {
 NO_SECTION = "has no sweep: section, which says what to search; the README shows one, and so does jobs/convnet.yaml"
 """Said of a job."""
 
-FIXED = ("name", "task", "data.name", "data.version", "model.sha256", "train.epochs", "published", "sweep")
-FIXED_SECTIONS = ("resources.", "limits.", "wandb.", "published.", "sweep.")
-"""Keys that are no hyperparameters: they say what is trained, how long, or on what."""
+FIXED = (
+    "name", "task", "data.name", "data.version", "data.resident", "data.resident_fraction", "model.sha256",
+    "model.trust", "train.epochs", "published", "sweep",
+)  # fmt: skip
+FIXED_SECTIONS = ("resources.", "limits.", "wandb.", "published.", "sweep.", "train.checkpoint.", "detect.")
+"""Keys that are no hyperparameters: they say what is trained, how long, or on what, or change nothing that the metric
+after an epoch would show (detect: of the boxes that are kept at the end; ultralytics validates with its own)."""
 
 KINDS = ("choice", "uniform", "loguniform", "int")
 
 Scalar = bool | int | float | str
-Choices = Annotated[list[Scalar | list[int]], Field(min_length=1, max_length=100)]
+Choices = Annotated[list[Scalar | list[int] | list[str]], Field(min_length=1, max_length=100)]
 Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
 WholeBounds = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=2, max_length=2)]
 
@@ -126,10 +130,6 @@ class Sweep(Section):
         """Whether a higher value of the metric is better."""
         return not self.metric.endswith("loss") if self.mode == "auto" else self.mode == "max"
 
-    def better(self, value: float, other: float) -> bool:
-        """Whether `value` is better than `other`."""
-        return value > other if self.maximise else value < other
-
 
 def sweep_problems(spec: JobSpec) -> list[tuple[str, str]]:
     """(key, what is wrong with it), of the sweep section against the job that it belongs to."""
@@ -158,7 +158,9 @@ def _space_problems(spec: JobSpec, key: str, domain: Domain) -> list[str]:
 
     keys = flatten(spec.model_dump(mode="json", exclude={"sweep", "published"}))
     if key in FIXED or key.startswith(FIXED_SECTIONS):
-        return ["is no hyperparameter: it says what is trained, how long, or on what; every trial has the job's own"]
+        return [
+            "is no hyperparameter (it says what is trained, how long, on what or where): every trial has the job's own"
+        ]
     if key not in keys:
         searchable = [name for name in keys if name not in FIXED and not name.startswith(FIXED_SECTIONS)]
         return [f"the job has no such key; expected one of {', '.join(searchable)}.{nearest(key, searchable)}"]

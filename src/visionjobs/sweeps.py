@@ -112,7 +112,7 @@ class Sweep:
         """Store the scheduler's decision, and tell the trial's run."""
         entry = {"epoch": stopped.epoch, "value": stopped.value, "cutoff": stopped.cutoff, "decided": now()}
         self.store.write(f"trials/{trial.number:04}.stopped.json", json.dumps(entry, indent=1))
-        request_stop(self.run_of(trial).store, f"{STOPPED_EARLY} after epoch {stopped.epoch}")
+        request_stop(self.run_of(trial).store, early_reason(stopped))
 
     def fail(self, trial: Trial, message: str, info: Mapping[str, Any]) -> None:
         """Record that the trial failed for good, also where it could not even begin: info is of the claim then."""
@@ -129,6 +129,11 @@ class Sweep:
         """The scheduler's decision to end the trial, None where there is none."""
         entry = read_json(self.store, f"trials/{trial.number:04}.stopped.json")
         return None if entry is None else Stopped(entry["epoch"], entry["value"], entry["cutoff"])
+
+
+def early_reason(stopped: Stopped) -> str:
+    """Why the run of a trial that was stopped early ended."""
+    return f"{STOPPED_EARLY} after epoch {stopped.epoch}"
 
 
 def section_of(spec: JobSpec) -> SweepSection:

@@ -12,14 +12,15 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from visionjobs.cluster import processes
-from visionjobs.cluster.local import connect, living, ray_down, ray_up
+from visionjobs.cluster.local import living, ray_down, ray_up
 from visionjobs.cluster.local_state import LocalCluster, write_state
 from visionjobs.errors import UserError
 from visionjobs.settings import Settings
@@ -111,41 +112,81 @@ def test_up_twice_is_the_same_cluster(cluster: LocalCluster, settings: Settings)
     }
 
 
-def test_connect_joins_the_one_that_is_up(
-    cluster: LocalCluster, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import ray
+JOINED = """
+import json, os, signal
+import ray  # imported before connect() sets Ray's environment, as the training driver does
+from visionjobs.cluster.local import connect
+from visionjobs.settings import Settings
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-driver")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-known-to-the-cluster")
-    with connect(settings) as connection:
-        env = ray.get(ray.remote(lambda: dict(os.environ)).remote())
-        _, jobs = get(cluster.dashboard_url + "/api/jobs/", cluster.token_file.read_text())
-    assert not connection.private
-    assert connection.dashboard_url == cluster.dashboard_url
-    assert connection.resources.cpus == len(os.sched_getaffinity(0))
-    assert [job["status"] for job in json.loads(jobs)] == ["RUNNING"]
+received = []
+signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+before = dict(os.environ)
+with connect(Settings.from_env()) as connection:
+    mode = os.environ["RAY_AUTH_MODE"]
+    os.kill(os.getpid(), signal.SIGTERM)  # Ray's own handlers would abort the process
+    worker = ray.get(ray.remote(lambda: dict(os.environ)).remote())
+    print(json.dumps({"worker": worker, "private": connection.private, "url": connection.dashboard_url, "mode": mode,
+                      "cpus": connection.resources.cpus, "received": received}), flush=True)
+    input()
+after = {key: value for key, value in os.environ.items() if key != "PYTHONBREAKPOINT"}  # which ray.init sets
+print(json.dumps({"restored": after == before}))
+"""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """told: what the process said while it had joined; jobs: what the dashboard knew of then; after: said at its end.
+    A process of its own, as each run has: Ray leaves threads behind, and pytest's is not to end with them."""
+
+    told: dict[str, Any]
+    jobs: list[dict[str, Any]]
+    after: dict[str, Any]
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def joined(cluster: LocalCluster, settings: Settings) -> Joined:
+    env = os.environ | {
+        "VISIONJOBS_STORAGE": settings.storage,
+        "VISIONJOBS_CACHE": str(settings.cache),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "of-the-driver",
+        "AWS_SECRET_ACCESS_KEY": "not-known-to-the-cluster",
+    }
+    driver = subprocess.Popen(
+        [sys.executable, "-c", JOINED],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = driver.stdout.readline()
+    _, jobs = get(cluster.dashboard_url + "/api/jobs/", cluster.token_file.read_text()) if line else (0, "[]")
+    out, stderr = driver.communicate("\n", timeout=60)
+    assert driver.returncode == 0, stderr
+    return Joined(json.loads(line), json.loads(jobs), json.loads(out), stderr)
+
+
+def test_connect_joins_the_one_that_is_up(joined: Joined, cluster: LocalCluster, settings: Settings) -> None:
+    told, env = joined.told, joined.told["worker"]
+    assert not told["private"]
+    assert told["url"] == cluster.dashboard_url
+    assert told["cpus"] == len(os.sched_getaffinity(0))
+    assert [job["status"] for job in joined.jobs] == ["RUNNING"]
     assert env["VISIONJOBS_STORAGE"] == settings.storage
     assert env["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
     assert env["AWS_ACCESS_KEY_ID"] == "known-to-the-cluster"  # credentials do not travel
     assert "AWS_SECRET_ACCESS_KEY" not in env
-    assert "AWS_SECRET_ACCESS_KEY" in caplog.text
-    assert "not-known-to-the-cluster" not in caplog.text
+    assert "AWS_SECRET_ACCESS_KEY" in joined.stderr
+    assert "not-known-to-the-cluster" not in joined.stderr
     assert living(settings) == cluster  # the run's end is not the cluster's
 
 
-def test_connect_leaves_environment_and_signals_as_they_were(cluster: LocalCluster, settings: Settings) -> None:
-    received: list[int] = []
-    before = dict(os.environ), signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
-    try:
-        with connect(settings):
-            assert os.environ["RAY_AUTH_MODE"] == "token"
-            os.kill(os.getpid(), signal.SIGTERM)  # Ray's own handlers would abort the process
-            assert received == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, before[1])
-    assert dict(os.environ) == before[0]
+def test_connect_leaves_environment_and_signals_as_they_were(joined: Joined) -> None:
+    assert joined.told["mode"] == "token"
+    assert joined.told["received"] == [signal.SIGTERM]
+    assert joined.after == {"restored": True}
 
 
 def test_down_leaves_no_process_and_spares_others(cluster: LocalCluster, settings: Settings) -> None:

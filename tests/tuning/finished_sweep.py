@@ -57,7 +57,7 @@ def end(common: Trialling, holder: Attempt) -> SweepProgress:
     """What the attempt does at its end; how far the sweep is then."""
     told: list[SweepProgress] = []
     watcher = SweepWatcher(lambda *_: None, told.append, pytest_fail, lambda _: None, lambda *_: lambda _: None)
-    driver._end(common.sweep, holder, watcher)
+    driver._end(common.sweep, holder, watcher, {})
     return told[-1]
 
 

@@ -16,7 +16,7 @@ WIDE = {
     **LR,
     "train.batch": {"choice": [16, 32, 64]},
     "train.label_smoothing": {"uniform": [0, 0.3]},
-    "train.checkpoint.every": {"int": [1, 9]},
+    "train.seed": {"int": [1, 9]},
     "data.size": {"choice": [[64, 64], [96, 128]]},
     "train.compile": {"choice": [True, False]},
 }

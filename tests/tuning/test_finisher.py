@@ -135,7 +135,8 @@ def test_close_raises_what_is_no_failure_of_a_trial(common: Trialling, monkeypat
     thread.put(second)
     with pytest.raises(ValueError, match="a bug"):
         thread.close()
-    assert told == Told([], ["completing trial 0"]), "nothing is tried after it"
+    assert told.stages == ["completing trial 0", "completing trial 1"], "it may be the first one's alone"
+    assert told.warnings == ["trial 0: ValueError: a bug", "trial 1: ValueError: a bug"], "not only at the end"
 
 
 def test_waits_for_one_that_still_ends_its_step(common: Trialling) -> None:
@@ -157,6 +158,19 @@ def test_does_not_wait_without_end(common: Trialling, monkeypatch: pytest.Monkey
     run = common.sweep.run_of(trial)
     finisher_module.Attempt(run, 1).update_record(state="running")
     assert finish(common, trial) == Told()
+    assert run.metrics() is None
+
+
+def test_one_that_was_killed_in_its_step_is_not_said_to_run(common: Trialling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of all, stopped early: Tune does not wait for it."""
+    monkeypatch.setattr(finisher_module, "SETTLE_SECONDS", 0.1)
+    trial = trained(common, 0)
+    run = common.sweep.run_of(trial)
+    finisher_module.Attempt(run, 1).update_record(state="running")
+    common.sweep.stop_early(trial, Stopped(1, 0.1, 0.5))
+    assert finish(common, trial) == Told()
+    record = run.record()
+    assert (record["state"], record["stopped"]) == ("interrupted", "its sweep stopped it early after epoch 1")
     assert run.metrics() is None
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from tiny_sweep import made, start_sweep
 
-from visionjobs.errors import StoppedError, VisionjobsError
-from visionjobs.runs import OUTCOME, TRAINED, request_stop
+from visionjobs.errors import StoppedError, StorageError, VisionjobsError
+from visionjobs.runs import OUTCOME, TRAINED, Run, request_stop
 from visionjobs.sweeps import Stopped, Trial
 from visionjobs.tasks.classification import Classification
 from visionjobs.training.stop import POD
 from visionjobs.tuning import trial as trial_module
 from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE
 from visionjobs.tuning.suggest import Trialling
-from visionjobs.tuning.trial import DONE, FAILED, STOPPED, TrialActor, _TrialAttempt
+from visionjobs.tuning.trial import BROKEN_OFF, DONE, FAILED, STOPPED, TrialActor, _TrialAttempt
 
 
 @pytest.fixture
@@ -206,6 +206,60 @@ def test_the_process_is_used_again_by_the_next_trial(common: Trialling, monkeypa
     assert [report[NUMBER] for report in told] == [1] * 4
     assert told[-1][ENDED] == DONE
     actor.cleanup()
+
+
+def config(common: Trialling, trial: Trial) -> dict[str, Any]:
+    return {"number": trial.number, "work": common.work(trial)}
+
+
+def test_a_process_that_cannot_be_used_again_fails_the_next_trial_in_its_step(
+    common: Trialling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There Tune gives the trial another process; while it is reset Tune would end it."""
+    first, second = made(common, 0), made(common, 1)
+    with monkeypatch.context() as patch:
+        slow(patch, 0.2)
+        patch.setattr(trial_module, "STOP_SECONDS", 0.0)
+        actor = TrialActor(config(common, first))
+        actor.step()
+        held = actor._attempt
+        assert actor.reset_config(config(common, second))
+        for _ in range(2):
+            with pytest.raises(VisionjobsError, match="t000 does not end: its process cannot be used again"):
+                actor.step()
+        actor.cleanup()
+    held._thread.join()
+    assert common.sweep.run_of(second).claims() == []
+    assert [TrialActor(config(common, second)).step()[NUMBER]] == [1], "in another process"
+
+
+def test_a_storage_that_does_not_answer_as_it_begins_breaks_it_off(
+    common: Trialling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Run) -> Any:
+        raise StorageError("the bucket does not answer")
+
+    work = common.work(made(common, 0))
+    monkeypatch.setattr(Run, "history", away)
+    (told,) = reports(_TrialAttempt(work))
+    assert (told[ENDED], told["message"]) == (BROKEN_OFF, "the bucket does not answer")
+
+
+def test_a_job_that_its_process_refuses_fails_for_good(common: Trialling) -> None:
+    work = common.work(made(common, 0))
+    (told,) = reports(_TrialAttempt(replace(work, spec=work.spec | {"train": {"lr": -1}})))
+    assert told[ENDED] == FAILED
+    assert "train.lr: expected" in told["message"]
+
+
+def test_one_that_used_up_its_attempts_says_so_and_offers_none(tmp_path: Path) -> None:
+    common = start_sweep(tmp_path, "limits.attempts=1")
+    trial = made(common, 0)
+    work = common.work(trial)
+    common.sweep.run_of(trial).claim("attempt", {"gpus": 0})
+    (told,) = reports(_TrialAttempt(work))
+    assert told[ENDED] == FAILED
+    assert told["message"] == f"run {trial.run} has used its 1 attempts (limits.attempts)"
 
 
 def test_a_share_of_a_device_divides_its_memory(common: Trialling) -> None:

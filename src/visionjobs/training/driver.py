@@ -16,7 +16,7 @@ from visionjobs.errors import FinalError, UserError
 from visionjobs.models.weights import job_source, locate_weights, sha256_of
 from visionjobs.models.yolo_weights import check_trusted
 from visionjobs.provenance import code_version, hardware, pod
-from visionjobs.runs import Attempt, Run, create_run, now
+from visionjobs.runs import TRIAL_ID, Attempt, Run, create_run, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
@@ -147,10 +147,10 @@ def _to_the_end(
     """Train, then complete the run, or leave that to somebody else; and record how it ended, whatever that was."""
     with end_recorded(attempt, ending.mirror):
         outcome = watch(train, attempt, spec, watcher, ending.mirror)
+        if not completes:
+            leave_outcome(attempt, outcome)
     if completes:
         complete_run(attempt, spec, outcome, ending)
-    else:
-        leave_outcome(attempt, outcome)
 
 
 def check_may_start(run: Run | None, spec: JobSpec) -> None:
@@ -189,10 +189,10 @@ def check_attempts_left(folder: Run, spec: JobSpec, what: str) -> None:
     """Raises FinalError where this run or sweep, which `what` says, has used up its attempts."""
     attempts = len(folder.attempts())
     if attempts >= spec.limits.attempts:
-        raise FinalError(
-            f"{what} {folder.id} has used its {attempts} attempts (limits.attempts); find out why they ended, then "
-            f"allow more: --set limits.attempts={attempts + 5}"
-        )
+        told = f"{what} {folder.id} has used its {attempts} attempts (limits.attempts)"
+        if TRIAL_ID.match(folder.id):  # a sweep does not go on with a trial that failed
+            raise FinalError(told)
+        raise FinalError(f"{told}; find out why they ended, then allow more: --set limits.attempts={attempts + 5}")
 
 
 def _record_start(attempt: Attempt, spec: JobSpec, warnings: list[str], notes: Sequence[str] = ()) -> None:

@@ -23,8 +23,8 @@ from visionjobs.training.stop import refuse_told
 POD_SECONDS = 600.0
 """Longest wait for the pods of the workers to join the head's Ray."""
 
-
 MISSING_PODS = "see which pods are missing (visionjobs status), and whether they see their GPUs"
+MISSING_SHARE = "other jobs hold the rest: submit it again later"
 
 Say = Callable[[str], None]
 
@@ -64,13 +64,18 @@ def _common_share(spec: JobSpec, connection: Connection, say: Say) -> tuple[Shar
     """Of a Ray that others use too: `auto` takes a GPU a worker, if there are so many, and no more CPUs than a pod of
     ours would. Raises UserError where a demand cannot be met at all."""
     total = connection.resources
-    asked = spec.resources
-    if asked.cpus == "auto":
-        cpus = max(1, min(AUTO_CPUS, total.cpus // asked.workers))
-        spec = spec.model_copy(update={"resources": asked.model_copy(update={"cpus": cpus})})
-    share, warning = resolve_share(spec, total.cpus, total.gpus)
-    await_free(share, connection, say, "other jobs hold the rest: submit it again later")
+    share, warning = resolve_share(with_common_cpus(spec, total.cpus), total.cpus, total.gpus)
+    await_free(share, connection, say, MISSING_SHARE)
     return share, warning
+
+
+def with_common_cpus(spec: JobSpec, cpus: int) -> JobSpec:
+    """The job with what `auto` means for a worker's CPUs on a Ray of `cpus` that others use too."""
+    asked = spec.resources
+    if asked.cpus != "auto":
+        return spec
+    share = max(1, min(AUTO_CPUS, cpus // asked.workers))
+    return spec.model_copy(update={"resources": asked.model_copy(update={"cpus": share})})
 
 
 def await_free(share: Share, connection: Connection, say: Say, advice: str) -> None:

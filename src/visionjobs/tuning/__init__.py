@@ -7,6 +7,9 @@ asha.py         which trials are stopped early, by epochs
 concurrency.py  how many trials at once, and what each of them gets
 trial.py        a trial in a process of Ray's: an attempt of an ordinary run
 suggest.py      Tune's way to ask for the next trial
+tune_run.py     Tune at work in a thread, and whoever watches it
+board.py        what is known of all trials, kept as they report
+place.py        where a sweep runs: which Ray, and what `auto` means there
 mirrors.py      the trials in wandb
 watch.py        what is told to the person who waits
 finisher.py     what follows a trial's training, while the next ones train

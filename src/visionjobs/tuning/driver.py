@@ -15,16 +15,20 @@ from typing import Any
 from visionjobs.cluster.sizes import Trials
 from visionjobs.data.cache import fetch
 from visionjobs.data.catalog import find_dataset
+from visionjobs.data.manifest import Manifest
 from visionjobs.errors import FinalError, UserError, VisionjobsError
+from visionjobs.models.weights import locate_weights
 from visionjobs.runs import Attempt, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
-from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress
+from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress, follow_sweep
 from visionjobs.sweeps import Sweep, create_sweep, section_of, trial_spec
 from visionjobs.tracking.mirror import Off, check_mode
+from visionjobs.training.check_detector import check_detector
 from visionjobs.training.driver import attempt_info, check_attempts_left, pin_inputs
 from visionjobs.training.ending import end_recorded
+from visionjobs.training.finetune_args import check_finetune
 from visionjobs.training.run_logs import ray_logs_kept
 from visionjobs.training.setup import check_dataset, check_precision
 from visionjobs.training.stop import refuse_told
@@ -42,7 +46,7 @@ from visionjobs.tuning.watch import SweepWatcher
 def pin_sweep(root: Store, spec: JobSpec, cache: Path) -> JobSpec:
     """`spec` with what its names mean today (training/driver.py: pin_inputs), and its sweep section.
 
-    Raises UserError too where one of the weights to choose from is missing, or the search space gives no trial.
+    Raises UserError too for what pin_inputs refuses of one of the models and weights to choose from.
     """
     pinned = pin_inputs(root, spec, cache).model_copy(update={"sweep": section_of(spec)})
     for other in other_models(pinned):
@@ -75,11 +79,16 @@ def run_sweep(
         watcher.warn(f"{root.address} ignores conditional writes: two drivers at once might both write")
     dataset = find_dataset(root, spec.data.name, spec.data.version)
     check_dataset(spec, dataset.manifest)
+    if sweep is None or len(sweep.trials()) < section_of(spec).trials:
+        for warning in _check_models(settings, root, spec, dataset.manifest):
+            watcher.warn(warning)
     fetch(dataset, settings.cache, watcher.transfer(f"dataset {spec.data.name}", dataset.manifest.bytes))
     watcher.stage("starting Ray")
     with place.connect(settings) as connection:
         trials = place.trials(spec, connection, watcher.stage)
         check_precision(spec, bool(trials.share.gpus))
+        if spec.task == "detection":
+            check_finetune(spec, dataset.manifest, bool(trials.share.gpus))
         refuse_told()
         manifest = dataset.manifest.model_dump_json(indent=1)
         sweep = sweep or create_sweep(root, spec, manifest)
@@ -93,12 +102,23 @@ def run_sweep(
             stack.enter_context(ray_logs_kept(holder) if place.keeps_logs else nullcontext())
             mirrors = stack.enter_context(closing(Mirrors(sweep, api_key, watcher.warn)))
             common = Trialling(sweep, spec, manifest, settings, trials)
-            _run_trials(common, holder, mirrors, watcher)
-        _end(sweep, holder, watcher)
+            broken = _run_trials(common, holder, mirrors, watcher)
+        _end(sweep, holder, watcher, broken)
     return sweep
 
 
-def _run_trials(common: Trialling, holder: Attempt, mirrors: Mirrors, watcher: SweepWatcher) -> None:
+def _check_models(settings: Settings, root: Store, spec: JobSpec, manifest: Manifest) -> list[str]:
+    """The weights that trials begin with, before any of them does. Returns warnings."""
+    warnings: list[str] = []
+    for each in (spec, *other_models(spec)):
+        weights = locate_weights(each, root, settings.cache)
+        if spec.task == "detection" and weights is not None:
+            warnings += check_detector(each, weights, manifest)
+    return list(dict.fromkeys(warnings))
+
+
+def _run_trials(common: Trialling, holder: Attempt, mirrors: Mirrors, watcher: SweepWatcher) -> dict[int, str]:
+    """Returns why trials were broken off, by number."""
     board = Board(common.sweep, common.sweep.trials())
     with closing(Finisher(common.sweep, common.settings.cache, mirrors, watcher.warn, watcher.stage)) as finisher:
         try:
@@ -108,9 +128,10 @@ def _run_trials(common: Trialling, holder: Attempt, mirrors: Mirrors, watcher: S
         except BaseException:
             finisher.abandon()
             raise
+    return tuned.broken
 
 
-def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
+def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher, broken: Mapping[int, str]) -> None:
     """Results, report, record. Raises FinalError where there is no complete trial, VisionjobsError where some may be
     continued."""
     with end_recorded(holder, Off()):
@@ -119,7 +140,8 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher) -> None:
         left = [trial for trial in progress.trials if not trial.ended]
         if left:
             told = "; ".join(
-                f"trial {trial.number} is {trial.state} ({trial.reason or 'no reason known'})" for trial in left
+                f"trial {trial.number} is {trial.state} ({trial.reason or broken.get(trial.number, 'no reason known')})"
+                for trial in left
             )
             raise VisionjobsError(f"{len(left)} of {len(progress.trials)} trials did not end: {told}")
         if progress.best is None:
@@ -160,6 +182,8 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
         return
     record, wanted = sweep.folder.record(), section_of(spec).trials
     trials = len(sweep.trials())
+    if spec.resources != sweep.spec().resources:
+        _check_resources(sweep, spec)
     if wanted < trials:
         raise UserError(f"sweep.trials: {wanted} is fewer than the {trials} that sweep {sweep.id} has begun")
     if record.get("state") in (COMPLETE, FAILED) and _has_all_trials(sweep, spec, record):
@@ -171,6 +195,14 @@ def check_may_go_on(sweep: Sweep | None, spec: JobSpec) -> None:
         told = f"failed for good after {record['trials']} trials and is not tried again: {record.get('message')}"
         raise FinalError(f"sweep {sweep.id} {told}; {more}")
     check_attempts_left(sweep.folder, spec, "sweep")
+
+
+def _check_resources(sweep: Sweep, spec: JobSpec) -> None:
+    """Raises UserError where a trial that is to be continued cannot be with these resources: three images a batch
+    between two workers."""
+    for trial in follow_sweep(sweep).trials:
+        if not trial.ended:
+            trial_spec(spec, trial.parameters)
 
 
 def _record_start(holder: Attempt, spec: JobSpec) -> None:

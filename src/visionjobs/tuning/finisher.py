@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from visionjobs.errors import VisionjobsError
+from visionjobs.errors import VisionjobsError, first_line
 from visionjobs.runs import TRAINED, Attempt, Run
-from visionjobs.sweeps import Sweep, Trial
+from visionjobs.sweeps import Sweep, Trial, early_reason
 from visionjobs.tasks.base import OnStage
 from visionjobs.training.background import Background
 from visionjobs.training.ending import complete_run, left_outcome
@@ -24,7 +24,8 @@ SETTLE_SECONDS = 60.0
 
 
 class Finisher:
-    """A thread. `close` waits until all that was put in is done; a trial that cannot be completed is a warning."""
+    """A thread. `close` waits until all that was put in is done. A trial that cannot be completed is a warning, and the
+    others are; what it fails with that nobody foresaw is raised by `close`, too."""
 
     def __init__(
         self, sweep: Sweep, cache: Path, mirrors: Mirrors, warn: Callable[[str], None], stage: OnStage
@@ -57,22 +58,27 @@ class Finisher:
 
     def _work(self) -> None:
         while (trial := self._ended.get()) is not None:
-            if self._abandoned or self._error is not None:
+            if self._abandoned:
                 continue
             try:
                 self._finish(trial)
             except VisionjobsError as error:
                 self._warn(f"trial {trial.number}: {error}")
             except Exception as error:  # noqa: BLE001 (raised by close, in the thread that waits)
-                self._error = error
+                self._warn(f"trial {trial.number}: {type(error).__name__}: {first_line(error)}")
+                self._error = self._error or error
 
     def _finish(self, trial: Trial) -> None:
         run = self._sweep.run_of(trial)
         state, claims = self._settled_state(run), run.claims()
         if not claims:  # it could not begin: there is nothing to complete or to tell of
             return
+        stopped = self._sweep.stopped(trial)
+        if state == "running" and stopped is not None:  # Tune kills the last one of all in the middle of its step
+            state, reason = "interrupted", early_reason(stopped)
+            Attempt(run, claims[-1].number).update_record(state=state, message=reason, stopped=reason)
         with closing(self._mirrors.take(trial)) as mirror:
-            left = left_outcome(run) if state == TRAINED and self._sweep.stopped(trial) is None else None
+            left = left_outcome(run) if state == TRAINED and stopped is None else None
             if left is None:
                 mirror.finish(None, str(state), Attempt(run, claims[-1].number).check_not_superseded)
                 return

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import psutil
+import torch
 
 from visionjobs.cluster.inside import connect_inside
 from visionjobs.cluster.local import Connection, connect
 from visionjobs.cluster.sizes import Trials, sweep_share
+from visionjobs.data.residence import device_memory
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
-from visionjobs.training.place import MISSING_PODS, Say, await_free
+from visionjobs.training.place import MISSING_PODS, MISSING_SHARE, Say, await_free, with_common_cpus
 from visionjobs.training.ray_workers import check_free
 from visionjobs.tuning.concurrency import resolve_trials
 
@@ -31,7 +32,7 @@ class SweepPlace:
 def _machine_trials(spec: JobSpec, connection: Connection, _say: Say) -> Trials:
     """`auto` takes what this machine has. Raises UserError where a demand cannot be met, or others hold it."""
     total = connection.resources
-    trials = resolve_trials(spec, total.cpus, total.gpus, psutil.virtual_memory().total // 2**20)
+    trials = resolve_trials(spec, total.cpus, total.gpus, device_memory(torch.device("cpu")) // 2**20)
     check_free(trials.share, connection, "a trial")
     return trials
 
@@ -44,12 +45,17 @@ def _cluster_trials(spec: JobSpec, connection: Connection, say: Say) -> Trials:
     return trials
 
 
-def _common_trials(spec: JobSpec, connection: Connection, _say: Say) -> Trials:
-    """Of a Ray that others use too: `auto` takes all of it, and Tune waits for what others hold."""
+def _common_trials(spec: JobSpec, connection: Connection, say: Say) -> Trials:
+    """Of a Ray that others use too: as many trials as it holds, each with no more CPUs than a pod of ours would have
+    (it may be of many small nodes); as soon as one fits, it begins. Raises VisionjobsError after POD_SECONDS, and
+    StoppedError where it is told to stop."""
     import ray
 
     memory = int(ray.cluster_resources().get("memory", 0)) // 2**20
-    return resolve_trials(spec, connection.resources.cpus, connection.resources.gpus, memory)
+    total = connection.resources
+    trials = resolve_trials(with_common_cpus(spec, total.cpus), total.cpus, total.gpus, memory)
+    await_free(trials.share, connection, say, MISSING_SHARE)
+    return trials
 
 
 HERE = SweepPlace(connect, _machine_trials, keeps_logs=False)

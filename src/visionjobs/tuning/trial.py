@@ -26,7 +26,7 @@ from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share
 from visionjobs.errors import FinalError, StoppedError, StorageError, SupersededError, UserError, VisionjobsError
 from visionjobs.jobfile import build_spec
-from visionjobs.runs import Attempt, open_run, request_stop, stop_requested
+from visionjobs.runs import Attempt, Run, request_stop, run_folder, stop_requested
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
 from visionjobs.storage import open_store
@@ -46,8 +46,9 @@ STOP_SECONDS = 600.0
 
 ENDED_BY_SWEEP = "its sweep was ended"
 
-DONE, FAILED, STOPPED = "done", "failed", "stopped"
-"""How a trial ended, as its last report says: trained; failed for good; told to stop, as a rule by the sweep."""
+DONE, FAILED, STOPPED, BROKEN_OFF = "done", "failed", "stopped", "broken off"
+"""How a trial ended, as its last report says: trained; failed for good; told to stop, as a rule by the sweep; by what
+may pass, and is no reason to try it again now: the next attempt of the sweep does."""
 
 log = logging.getLogger(__name__)
 
@@ -73,18 +74,26 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a trial."""
         self._name = str(config["work"].run)
+        self._broken: Exception | None = None
         self._attempt: _TrialAttempt | None = _TrialAttempt(config["work"])
 
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's row, or the end."""
+        if self._broken is not None:
+            raise self._broken
         if self._attempt is None:
             raise RuntimeError("no trial was begun")
         return self._attempt.next_report()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """End this trial, and begin the next one."""
-        self._end()
-        self.setup(new_config)
+        """End this trial, and begin the next one. Where that cannot be in this process, the next one's first step
+        raises why, and Tune gives it another process; raised here, Tune would end the next trial for it."""
+        try:
+            self._end()
+        except Exception as error:  # noqa: BLE001 (raised by step)
+            self._name, self._broken = str(new_config["work"].run), error
+        else:
+            self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
@@ -97,8 +106,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray Tune has no types
     def _end(self) -> None:
         if self._attempt is None:
             return
-        self._attempt.stop()
-        self._attempt = None
+        ended, self._attempt = self._attempt, None
+        ended.stop()
+        del ended
         gc.collect()
         import torch
 
@@ -117,16 +127,13 @@ class _TrialAttempt:
 
     def __init__(self, work: TrialWork) -> None:
         self.work = work
-        self._spec = build_spec(work.spec, f"run {work.run}")
         self._rows: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reported: dict[str, Any] = {EPOCH: 0, VALUE: None}
         self._why_stop: str | None = None
         self._held: Attempt | None = None
         self._error: BaseException | None = None
-        root = open_store(work.settings.storage, work.settings.endpoint)
-        self._root, self._run = root, open_run(root, work.run)
-        for row in self._run.history():  # of earlier attempts: the scheduler may not know of them yet
-            self._rows.put(row)
+        self._root = open_store(work.settings.storage, work.settings.endpoint)
+        self._run = Run(work.run, run_folder(self._root, work.run))
         self._thread = threading.Thread(target=self._train, name=work.run, daemon=True)
         self._thread.start()
 
@@ -173,14 +180,17 @@ class _TrialAttempt:
         if isinstance(error, StoppedError):
             time.sleep(STOP_SECONDS)  # the pod goes, and this process with it: started anew here it would not begin
         elif isinstance(error, StorageError) or self._held is None:
-            return STOPPED
-        elif len(self._run.attempts()) > self.work.before + self._spec.limits.worker_failures:
+            return BROKEN_OFF
+        elif len(self._run.attempts()) > self.work.before + self.work.spec["limits"]["worker_failures"]:
             return FAILED
         raise error
 
     def _train(self) -> None:
         try:
-            train_run(self.work.settings, self._root, self._spec, self._run, self._watcher(), place=self._place())
+            spec = build_spec(self.work.spec, f"run {self.work.run}")
+            for row in self._run.history():  # of earlier attempts: the scheduler may not know of them yet
+                self._rows.put(row)
+            train_run(self.work.settings, self._root, spec, self._run, self._watcher(), place=self._place())
         except BaseException as error:  # noqa: BLE001 (told by next_report, in the other thread)
             self._error = error
         finally:

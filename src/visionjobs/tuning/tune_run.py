@@ -28,7 +28,7 @@ from visionjobs.tuning.board import Board
 from visionjobs.tuning.finisher import Finisher
 from visionjobs.tuning.mirrors import Mirrors
 from visionjobs.tuning.suggest import Suggest, Trialling
-from visionjobs.tuning.trial import DONE, ENDED_BY_SWEEP, FAILED, TrialActor
+from visionjobs.tuning.trial import BROKEN_OFF, DONE, ENDED_BY_SWEEP, FAILED, TrialActor
 from visionjobs.tuning.watch import SweepWatcher
 
 TUNE_ENVIRONMENT = {
@@ -57,7 +57,10 @@ class _Stopping(Stopper):  # type: ignore[misc]  # Ray Tune has no types
 
 
 class TuneRun:
-    """All trials of an attempt that are not ended yet."""
+    """All trials of an attempt that are not ended yet.
+
+    broken: trial -> why it was broken off, or lost its process, for the last time.
+    """
 
     def __init__(
         self, common: Trialling, holder: Attempt, board: Board, finisher: Finisher, mirrors: Mirrors,
@@ -68,6 +71,7 @@ class TuneRun:
         self._sweep, self._section = common.sweep, section_of(common.spec)
         self._stopping = _Stopping()
         self._errors: list[BaseException] = []
+        self.broken: dict[int, str] = {}
 
     def run(self) -> None:
         """Until all have ended. Raises StoppedError where the sweep was told to stop, SupersededError where another
@@ -139,15 +143,15 @@ class TuneRun:
         if self._section.scheduler == "none":
             return FIFOScheduler()
         asha = Asha(self._common.spec, self._stop_early)
-        alone = self._common.trials.at_once == 1
+        alone = all(claim.info.get("at_once") == 1 for claim in self._sweep.folder.attempts())
         for state in self._board.states():
             if state.ended:
                 asha.remember(state.number, state.curve)
             elif state.state == ENDING:  # trained faster than it was judged
                 asha.judge(state.number, state.curve)
             else:
-                # It reports all of them again. One at a time the records are those of then, and so are the decisions;
-                # else only the last epoch is still to be judged.
+                # It reports all of them again. If there was never more than one at a time, the records are those of
+                # then, and so are the decisions; else only the last epoch is still to be judged.
                 asha.remember(state.number, () if alone else state.curve[:-1])
         return asha
 
@@ -177,12 +181,21 @@ class TuneRun:
             self._mirrors.rows(trial, result[EPOCH])
             return
         if result[ENDED] == FAILED:
-            self._store(lambda: self._fail(trial, result["message"]))
+            message, last = result["message"], self.broken.get(trial.number, "")
+            told = message if last in message else f"{message}; its process ended with: {last}"
+            self._store(lambda: self._fail(trial, told))
+        elif result[ENDED] == BROKEN_OFF:
+            self.lost(trial.number, result["message"])
         self._board.end(trial.number, complete=result[ENDED] == DONE and result[VALUE] is not None)
 
     def _fail(self, trial: Trial, message: str) -> None:
         claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
         self._sweep.fail(trial, message, claim.info)
+
+    def lost(self, number: int, why: str) -> None:
+        """A trial was broken off, or its process is gone."""
+        self.broken[number] = why
+        self._watcher.warn(f"trial {number}: {why}")
 
     def gone(self, number: int) -> None:
         """A trial's process is done with it."""
@@ -256,8 +269,19 @@ class _Events(Callback):  # type: ignore[misc]  # Ray Tune has no types
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._run.gone(trial.config["number"])
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._run.lost(trial.config["number"], _why_lost(trial))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._run.lost(trial.config["number"], _why_lost(trial))
         self._run.gone(trial.config["number"])
+
+
+def _why_lost(trial: Any) -> str:
+    """What Ray says of it: the error of the step, or what its process died of."""
+    error = trial.get_pickled_error()
+    cause = getattr(error, "cause", None) or error
+    return "its process is lost" if cause is None else first_line(cause)
 
 
 def _resources(workers: int, cpus: int, gpus: float) -> Any:
