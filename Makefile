@@ -124,14 +124,14 @@ logs: need-RUN $(INSTALLED)  ## follow what a job prints: RUN=id  [ATTEMPT=2 POD
 cancel: need-RUN $(INSTALLED)  ## end a job, with a checkpoint: RUN=id  [NOW=1 GRACE=]
 	@$(BIN)/visionjobs cancel '$(RUN)' $(if $(NOW),--now) $(if $(GRACE),--grace '$(GRACE)')
 
-render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [BACKEND=job NO_CODE=1]
+render: need-JOB $(INSTALLED)  ## print a job's manifests: JOB=  [SWEEP=1 NO_CODE=1]
 	@$(BIN)/visionjobs render '$(JOB)' $(if $(SWEEP),--sweep) $(if $(SAMPLES),--samples '$(SAMPLES)') \
 	  $(if $(BACKEND),--backend '$(BACKEND)') $(if $(SAMPLE),--sample) \
 	  $(if $(NO_CODE),--no-code) $(foreach item,$(SET),--set '$(item)')
 
-manifests: $(INSTALLED)  ## every job's, for kubectl or GitOps  [OUT= SUFFIX=2]
+manifests: $(INSTALLED)  ## every job's, for GitOps  [SWEEP=1 OUT= SUFFIX=2 SET=]
 	@$(BIN)/visionjobs manifests $(if $(SWEEP),--sweep) $(if $(OUT),--out '$(OUT)') $(if $(BACKEND),--backend '$(BACKEND)') \
-	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)')
+	  $(if $(SUFFIX),--run-id-suffix '$(SUFFIX)') $(foreach item,$(SET),--set '$(item)')
 
 ### Development
 
@@ -166,7 +166,7 @@ need-JOB:
 need-WORK:
 	$(if $(and $(JOB),$(IMPORT)),$(error give JOB= or IMPORT=, not both))
 	$(if $(and $(IMPORT),$(if $(SOURCE),,none)),$(error give SOURCE=s3://bucket/prefix, where the raw files of IMPORT=$(IMPORT) are))
-	$(if $(or $(JOB),$(RUN),$(EVALUATE),$(IMPORT)),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml))); or RUN=ID to continue one, EVALUATE=ID, or IMPORT=LAYOUT SOURCE=s3://...))
+	$(if $(or $(JOB),$(RUN),$(EVALUATE),$(IMPORT),$(filter sweep-%,$(SWEEP))),,$(error give JOB=NAME, one of: $(basename $(notdir $(wildcard jobs/*.yaml))); or RUN=ID to continue one, EVALUATE=ID, or IMPORT=LAYOUT SOURCE=s3://...))
 
 need-RUN:
 	$(if $(RUN),,$(error give RUN=ID; `make runs` lists the runs))

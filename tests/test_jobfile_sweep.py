@@ -65,8 +65,8 @@ def test_wrong_domain(domain: str, key: str, told: str) -> None:
     [
         (
             of_space(LR, trails="3"),
-            "sweep.trails: there is no such key in sweep; expected one of at_once, gpus, grace, metric, mode, "
-            'reduction, scheduler, search, seed, space, trials. Did you mean "trials"?',
+            "sweep.trails: there is no such key in sweep; expected one of metric, space, at_once, gpus, grace, mode, "
+            'reduction, scheduler, search, seed, trials. Did you mean "trials"?',
         ),
         (of_space(LR, trials="0"), "sweep.trials: expected a number greater than or equal to 1; found a number 0."),
         (of_space(LR, trials=""), "sweep.trials: expected a whole number; found nothing."),
@@ -115,7 +115,7 @@ def test_wrong_key_of_the_section(sweep: str, told: str) -> None:
 def test_wrong_section(section: str, found: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_job(f"{BASE}sweep: {section}", "jobs/mine.yaml", "mine")
-    told = f"jobs/mine.yaml: sweep: expected keys such as at_once:, gpus:, grace:; found {found}."
+    told = f"jobs/mine.yaml: sweep: expected keys such as metric:, space:, at_once:; found {found}."
     assert str(caught.value) == told
 
 

@@ -113,7 +113,7 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sw
         tree.pop("sweep", None)
     changed = with_sets(tree, sets)
     section = changed.get("sweep")
-    if "sweep" not in tree and isinstance(section, dict) and section.keys() <= {"trials", "at_once"}:
+    if tree.get("sweep") is None and isinstance(section, dict) and section.keys() <= {"trials", "at_once"}:
         raise UserError(f"{source}: {tree['name']} {NO_SECTION}")
     return build_spec(changed, source, sets)
 

@@ -132,11 +132,14 @@ def _hint(detail: ErrorDetails) -> str:
 
 
 def _keys_of(loc: Sequence[str]) -> list[str]:
-    """The valid keys of the section at `loc`; examples where any are."""
+    """The valid keys of the section at `loc`, those it needs first; examples where any are."""
     section: Any = JobSpec
     for part in loc:
         section = _section_in(section, part)
-    return list(_FREE_KEYS[loc[-1]]) if get_origin(section) is dict else sorted(section.model_fields)
+    if get_origin(section) is dict:
+        return list(_FREE_KEYS[loc[-1]])
+    fields = section.model_fields
+    return sorted(fields, key=lambda key: (not fields[key].is_required(), key))
 
 
 def _section_in(section: Any, key: str) -> Any:

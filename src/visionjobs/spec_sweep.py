@@ -163,7 +163,9 @@ def _space_problems(spec: JobSpec, key: str, domain: Domain) -> list[str]:
         ]
     if key not in keys:
         searchable = [name for name in keys if name not in FIXED and not name.startswith(FIXED_SECTIONS)]
-        return [f"the job has no such key; expected one of {', '.join(searchable)}.{nearest(key, searchable)}"]
+        same = [name for name in searchable if name.rpartition(".")[2] == key.rpartition(".")[2]]  # lr: train.lr
+        hint = f' Did you mean "{same[0]}"?' if same else nearest(key, searchable)
+        return [f"the job has no such key; expected one of {', '.join(searchable)}.{hint}"]
     if domain.kind != "choice" and (problems := _range_problems(keys[key], domain)):
         return problems
     return [why for value in domain.corners() if (why := _never_fits(spec, key, value)) is not None]

@@ -181,3 +181,8 @@ def sweep_eta(progress: SweepProgress) -> float | None:
     if progress.state != RUNNING or not done or not seconds or left <= 0:
         return None
     return seconds / done * left / (progress.at_once or 1)
+
+
+def trials_gpu_hours(progress: SweepProgress) -> float:
+    """Of all trials so far: what their attempts held, and not what the sweep could have."""
+    return round(sum(trial.gpu_hours or 0.0 for trial in progress.trials), 4)

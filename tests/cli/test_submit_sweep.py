@@ -255,6 +255,21 @@ def test_manifests_of_all_jobs_that_can_be_searched(
     assert text.startswith("# Job searched as sweep sweep-searched-1, ")
     _, rayjob = yaml.safe_load_all(text)
     assert rayjob["metadata"]["name"] == "sweep-searched-1"
+    (group,) = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["replicas"] == 4
+
+
+def test_manifests_of_all_sweeps_with_a_change(
+    project: Project, visionjobs: Callable[..., Any], tmp_path: Path
+) -> None:  # fmt: skip
+    options = ("--out", str(tmp_path / "out"), "--set", "sweep.at_once=1")
+    ended = visionjobs("manifests", "--sweep", *options)
+    assert ended.status == 0, ended.err
+    _, rayjob = yaml.safe_load_all((tmp_path / "out" / "searched-sweep.yaml").read_text())
+    (group,) = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["replicas"] == 1
+    wrong = visionjobs("manifests", "--sweep", *options[:-1], "sweep.at_onc=1")
+    assert (wrong.status, 'Did you mean "at_once"?' in wrong.err) == (2, True)
 
 
 def test_the_status_of_a_sweep_that_is_on_no_cluster(
@@ -264,6 +279,7 @@ def test_the_status_of_a_sweep_that_is_on_no_cluster(
     told = visionjobs("status", begun.id)
     assert told.status == 0, told.err
     assert "0/8 trials (1 waiting)" in " ".join(told.err.split())
+    assert "GPU-hours 0.00" in " ".join(told.err.split()), "of trials, of which none has run"
     assert f"visionjobs sweep searched --sweep {begun.id}" in " ".join(told.err.split())
     wrong = visionjobs("status", begun.id[:-1])
     assert (wrong.status, f'Did you mean "{begun.id}"?' in " ".join(wrong.err.split())) == (2, True)

@@ -12,7 +12,7 @@ from made_sweeps import job, progress, trial
 
 from visionjobs.report.sweep_importance import Importance, importance
 from visionjobs.spec_sweep import Sweep
-from visionjobs.sweep_progress import STOPPED, TrialState
+from visionjobs.sweep_progress import FAILED, STOPPED, TrialState
 
 SPACE = (
     "{train.lr: {loguniform: [1e-5, 1e-1]}, train.label_smoothing: {uniform: [0, 0.2]}, data.copies: {int: [0, 4]}, "
@@ -108,6 +108,13 @@ def test_counts_stopped_trials_at_the_latest_epoch_of_all() -> None:
     assert (found.epoch, found.epochs, found.trials) == (2, 3, 12)
     assert found.shares is not None
     assert next(iter(found.shares)) == "train.lr"
+
+
+def test_a_failed_trial_does_not_hold_back_the_others() -> None:
+    made = [trial(t.number, t.parameters, [0.0, rate(t.parameters)], epochs=2) for t in drawn(12, rate)]
+    made[3] = trial(3, made[3].parameters, [0.0], FAILED, epochs=2)
+    found = of(made)
+    assert (found.epoch, found.trials, found.outside) == (2, 11, 0)
 
 
 def test_leaves_out_what_lies_outside_the_space() -> None:

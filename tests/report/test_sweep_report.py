@@ -70,6 +70,12 @@ def test_complete_trials_lead_to_their_reports() -> None:
     assert links == {f"../runs/{SWEEP}-t{number:03}/report/report.html" for number in (0, 2, 5)}
 
 
+def test_a_job_file_in_a_bucket_is_to_be_saved_first() -> None:
+    shown = page(summary(some(), job_file="name: a job\n", job_path="convnet_best.yaml"))
+    assert "as a job of its own, save the job file below as convnet_best.yaml, then:" in shown.text
+    assert "visionjobs run convnet_best.yaml" in shown.text
+
+
 def test_the_best_one_beside_the_jobs_own() -> None:
     shown = page(summary(some(), job_file="name: <job> & more\n", job_path="./my runs/convnet_best.yaml"))
     assert (shown.tiles["Best validation accuracy"], shown.tiles["Over trial 0"]) == ("0.7000", "+0.2000")
@@ -186,7 +192,7 @@ def test_all_figures_are_there_with_their_texts() -> None:
     assert shown.images == [files[f"figures/{name}.png"] for name in names]
     alts = [value for tag, key, value in shown.attributes if (tag, key) == ("img", "alt")]
     assert all(len(alt) > 30 for alt in alts)
-    assert "30 trials, by their values after epoch 1, before the last one (10)" in alts[3]
+    assert "29 trials, by their values after epoch 1, before the last one (10)" in alts[3]
     assert files == build_sweep_report(sweep)
 
 
@@ -194,7 +200,7 @@ def test_a_sweep_that_goes_on() -> None:
     sweep = summary(some(), record={"changes": {"sweep.trials": [8, 12]}}, claims=claims())
     shown = page(replace(sweep, progress=replace(sweep.progress, wanted=12, state="interrupted", message="stopped")))
     assert "6 trials of 12 ended" in shown.text
-    assert f"visionjobs sweep convnet --sweep {SWEEP}" in shown.text
+    assert "6 trials of 12 ended: the sweep may be continued" in shown.text
     assert "The sweep: stopped" in shown.text
     assert "sweep.trials was changed from 8 to 12" in shown.text
     assert shown.row("1", "Attempts") == ["1", "2026-05-04 10:11:13 UTC", "2", "1", "4", "0"]

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visionjobs.cluster.local import Connection, Resources
 from visionjobs.cluster.sizes import Share, mebibytes
 from visionjobs.errors import UserError
 from visionjobs.jobfile import build_spec
 from visionjobs.spec import JobSpec
 from visionjobs.tuning.concurrency import resolve_trials
+from visionjobs.tuning.place import PLACES
 
 PLENTY = 2**22
 """MiB: memory for everything."""
@@ -204,3 +206,31 @@ def test_never_more_than_there_is(keys: dict[str, Any], cpus: int, gpus: int, me
     else:
         assert at_once * share.workers * share.gpus <= gpus
         assert trials.on_device == 1
+
+
+def ray_of(monkeypatch: pytest.MonkeyPatch, cpus: int, gpus: int) -> Connection:
+    """A Ray that others use too, all of which is free."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"memory": 2.0**42})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": float(cpus), "GPU": float(gpus)})
+    return Connection(False, "", Resources(cpus, gpus))
+
+
+@pytest.mark.parametrize(
+    ("keys", "cpus", "gpus", "at_once", "share", "on_device"),
+    [
+        ({}, 72, 4, 4, (1, 4, 1), 1),  # of five nodes, none of which has a quarter of all CPUs
+        ({}, 48, 1, 1, (1, 4, 1), 1),
+        ({}, 512, 32, 4, (1, 4, 1), 1),
+        ({"at_once": 8}, 512, 32, 8, (1, 4, 1), 1),
+        ({}, 64, 0, 4, (1, 4, 0), 4),
+        ({}, 2, 0, 1, (1, 2, 0), 1),
+        ({"cpus": 8}, 64, 8, 4, (1, 8, 1), 1),
+        ({"sweep_gpus": 0.5}, 64, 8, 4, (1, 4, 0.5), 2),
+    ],
+)
+def test_of_a_ray_that_others_use_it_takes_what_pods_would(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], cpus: int, gpus: int, at_once: int,
+    share: tuple[int, int, float], on_device: int,
+) -> None:  # fmt: skip
+    found = PLACES["ray"].trials(job(**keys), ray_of(monkeypatch, cpus, gpus), print)
+    assert (found.at_once, found.share, found.on_device) == (at_once, Share(*share), on_device)

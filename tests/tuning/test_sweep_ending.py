@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finished_sweep import RATES, begin, complete, end, make_sweep, stop_early, the_sweep
 from page_text import PageText
 from tiny_sweep import start_sweep, trained
 
-from visionjobs.errors import FinalError, SupersededError, VisionjobsError
+from visionjobs.errors import FinalError, SupersededError, UserError, VisionjobsError
 from visionjobs.jobfile import load_job
 from visionjobs.report.formatting import moment
 from visionjobs.report.sweep import build_sweep_report
-from visionjobs.runs import Attempt, dump_rows
+from visionjobs.runs import Attempt, Run, dump_rows
+from visionjobs.storage import Store
 from visionjobs.sweep_progress import COMPLETE, STOPPED, follow_sweep
 from visionjobs.sweeps import Sweep, trial_spec
 from visionjobs.tuning import ending
@@ -120,6 +123,49 @@ def test_a_job_file_of_another_trial_is_not_named(sweep: Sweep) -> None:
     stale = load_sweep(sweep, follow_sweep(sweep))
     assert (stale.job_file, stale.job_path) == ("", "")
     assert "tiny_best.yaml" not in build_sweep_report(stale)["report.html"].decode()
+
+
+@dataclass(frozen=True)
+class InABucket:
+    """A store with another address."""
+
+    store: Store
+    address: str = "s3://bucket/sweeps/sweep-tiny"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+def test_one_that_was_submitted_is_read_and_continued_from_anywhere(sweep: Sweep) -> None:
+    sweep.store.write("submission.json", json.dumps({"backend": "job", "namespace": "vision"}))
+    there = Sweep(Run(sweep.id, InABucket(sweep.store)), sweep.root)
+    summary = load_sweep(there, follow_sweep(sweep))
+    assert summary.job_path == "tiny_best.yaml"
+    assert summary.job_file == sweep.store.read("best/tiny_best.yaml").decode()
+    assert summary.continued_by == f"visionjobs submit tiny --run {sweep.id} --backend job"
+    assert "s3://" not in build_sweep_report(summary)["report.html"].decode()
+
+
+def test_one_of_this_machine_is_continued_here(sweep: Sweep) -> None:
+    progress = replace(follow_sweep(sweep), wanted=9, state="interrupted")
+    shown = PageText(build_sweep_report(load_sweep(sweep, progress))["report.html"].decode())
+    assert f"may be continued by visionjobs sweep tiny --sweep {sweep.id}" in shown.text
+
+
+def test_with_other_resources_its_trials_must_be_able_to_go_on(tmp_path: Path) -> None:
+    """Fifteen images a batch between two workers."""
+    space = "sweep={metric: val_loss, trials: 4, space: {train.batch: {choice: [15, 16]}}}"
+    common = start_sweep(tmp_path, space)
+    sweep, spec = common.sweep, common.spec
+    begun = sweep.add_trial(0, {"train.batch": 15})
+    sweep.folder.claim("attempt", {"at_once": 1}).update_record(state="interrupted", trials=4)
+    check_may_go_on(sweep, spec)
+    two = spec.model_copy(update={"resources": spec.resources.model_copy(update={"workers": 2})})
+    with pytest.raises(UserError, match=r"train\.batch = 15.*not a multiple of resources\.workers = 2"):
+        check_may_go_on(sweep, two)
+    sweep.make_run(begun, trial_spec(spec, begun.parameters), "{}")
+    sweep.fail(begun, "out of memory", {})
+    check_may_go_on(sweep, two)
 
 
 def test_a_better_trial_of_a_continued_sweep_takes_the_place_of_the_best(tmp_path: Path) -> None:

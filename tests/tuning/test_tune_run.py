@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweep import made, start_sweep
+from tiny_sweep import made, start_sweep, trained
 
 from visionjobs import patience
 from visionjobs.errors import StorageError
 from visionjobs.sweep_progress import follow_sweep
 from visionjobs.sweeps import Stopped, Sweep
+from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.suggest import Suggest
-from visionjobs.tuning.tune_run import TuneRun
+from visionjobs.tuning.trial import BROKEN_OFF, FAILED
+from visionjobs.tuning.tune_run import TuneRun, _Events
 from visionjobs.tuning.watch import SweepWatcher
 
 NOTHING: Any = None
@@ -57,3 +60,77 @@ def test_a_storage_that_stays_away_at_an_early_stop_is_told_as_such(
         run._stop_early(0, Stopped(1, 0.5, 0.6))
     assert run._errors == [away]
     assert not board.observed()[0].ended
+
+
+@dataclass(frozen=True)
+class TunesTrial:
+    """What Tune hands to a callback."""
+
+    number: int
+    error: Exception | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def get_pickled_error(self) -> Exception | None:
+        return self.error
+
+
+class WrappedError(Exception):
+    """An error of a step, as Ray hands it on: a text of frames, and the cause."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("ray::Trials.train() (pid=1)\n  File ...")
+        self.cause = cause
+
+
+@dataclass
+class Put:
+    numbers: list[int]
+
+    def put(self, trial: Any) -> None:
+        self.numbers.append(trial.number)
+
+
+def test_why_a_process_was_lost_is_told_at_once_and_in_the_trials_record(tmp_path: Path) -> None:
+    common, told, ended = start_sweep(tmp_path), [], Put([])
+    made(common, 0)
+    holder = common.sweep.folder.claim("attempt", {"gpus": 0, "at_once": 1})
+    board, watcher = (
+        Board(common.sweep, common.sweep.trials()),
+        SweepWatcher(NOTHING, NOTHING, told.append, NOTHING, NOTHING),
+    )
+    run: Any = TuneRun(common, holder, board, ended, NOTHING, watcher)
+    events = _Events(run)
+    events.on_trial_recover(1, [], TunesTrial(0, RuntimeError("killed: the node is low on memory\nmore of it")))
+    assert told == ["trial 0: killed: the node is low on memory"]
+    assert ended.numbers == []
+    run.reported({NUMBER: 0, EPOCH: 0, VALUE: None, ENDED: FAILED, "message": "it has used its 10 attempts"})
+    message = common.sweep.run_of(common.sweep.trials()[0]).record()["message"]
+    assert message == "it has used its 10 attempts; its process ended with: killed: the node is low on memory"
+
+    events.on_trial_error(1, [], TunesTrial(0, WrappedError(StorageError("no answer"))))
+    events.on_trial_error(1, [], TunesTrial(0, None))
+    run.reported({NUMBER: 0, EPOCH: 0, VALUE: None, ENDED: BROKEN_OFF, "message": "the bucket is away"})
+    assert told[1:] == ["trial 0: no answer", "trial 0: its process is lost", "trial 0: the bucket is away"]
+    assert run.broken == {0: "the bucket is away"}
+    assert ended.numbers == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "passed"),
+    [((1,), []), ((1, 1), []), ((4, 1), [1]), ((1, 4), [1])],
+)
+def test_what_a_rung_has_judged_is_not_judged_again_where_others_reported_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: tuple[int, ...], passed: list[int]
+) -> None:
+    """One that ran reports its epochs again: alone it meets the records of then; else only its last one is to judge."""
+    common, remembered = start_sweep(tmp_path, "train.epochs=9"), {}
+    trial = trained(common, 0, stop_after=2)
+    assert len(common.sweep.run_of(trial).history()) == 2
+    monkeypatch.setattr(Asha, "remember", lambda _, number, curve: remembered.update({number: curve}))
+    for number in at_once:
+        holder = common.sweep.folder.claim("attempt", {"gpus": 0, "at_once": number})
+    TuneRun(common, holder, Board(common.sweep, common.sweep.trials()), NOTHING, NOTHING, NOTHING)._scheduler()
+    assert [epoch for epoch, _ in remembered[0]] == passed

@@ -89,6 +89,7 @@ def manifests(
         bool,
         typer.Option("--sweep", help="Sweeps instead of runs, into <job>-sweep.yaml; ids are sweep-<job>-<suffix>."),
     ] = False,
+    sets: Sets = None,
 ) -> None:
     """Write the manifests of every job file, for plain `kubectl apply` or GitOps, and print their paths.
 
@@ -104,7 +105,7 @@ def manifests(
     failed = False
     for name in names:
         try:
-            path = _write_job(out_folder, name, suffix, settings, backend, sweeps)
+            path = _write_job(out_folder, name, sets or [], suffix, settings, backend, sweeps)
         except UserError as error:
             failed = True
             print_error(f"{name}: {error}")
@@ -116,13 +117,13 @@ def manifests(
 
 
 def _write_job(
-    folder: Path, name: str, suffix: str, settings: Settings, backend: str, sweep: bool
+    folder: Path, name: str, sets: list[str], suffix: str, settings: Settings, backend: str, sweep: bool
 ) -> Path | None:  # fmt: skip
     """The file with a job's manifests; None for a sweep of a job that has none. Raises UserError."""
     file = find_job(name, settings.jobs)
-    spec = load_job(file)
-    if sweep and spec.sweep is None:
+    if sweep and load_job(file).sweep is None:
         return None
+    spec = load_job(file, sets, sweep=sweep)
     kind, prefix, ending = ("sweep", "sweep-", "-sweep") if sweep else ("run", "", "")
     run_id = f"{prefix}{name.replace('_', '-')}-{suffix}"
     text = (_sweep_manifests if sweep else _run_manifests)(spec, run_id, settings, backend, None)

@@ -91,7 +91,7 @@ def _notes(sweep: SweepSummary) -> Section | None:
     if failed:
         warnings.append(f"{_counted(len(failed), 'trial')} failed: the leaderboard tells why.")
     if left or len(sweep.trials) < progress.wanted:
-        then = f"the sweep may be continued by visionjobs sweep {progress.job} --sweep {progress.sweep}"
+        then = f"the sweep may be continued{f' by {sweep.continued_by}' if sweep.continued_by else ''}"
         warnings.append(
             f"{_counted(len(sweep.trials) - len(left), 'trial')} of {count(progress.wanted)} ended: "
             f"{'the sweep goes on' if progress.state == RUNNING else then}"
@@ -133,7 +133,8 @@ def _configuration(sweep: SweepSummary, best: TrialState) -> Iterator[Block]:
     else:
         yield Text("Its parameters are the job's own: the search found no better ones.")
     if sweep.job_file:
-        yield Text("To train it again, or further, as a job of its own:")
+        save = "" if "/" in sweep.job_path else f", save the job file below as {sweep.job_path}, then"
+        yield Text(f"To train it again, or further, as a job of its own{save}:")
         yield Code(f"visionjobs run {shlex.quote(sweep.job_path)}")
         yield Text("The job file:")
         yield Code(sweep.job_file.rstrip())

@@ -13,7 +13,7 @@ from typing import Any
 
 from visionjobs.report.sweep_trials import curve_of, value_text
 from visionjobs.spec_sweep import Domain, Sweep
-from visionjobs.sweep_progress import SweepProgress, TrialState
+from visionjobs.sweep_progress import FAILED, SweepProgress, TrialState
 
 FEWEST_TRIALS, FEWEST_PARAMETERS = 8, 2
 SEED = 0
@@ -37,8 +37,8 @@ class Importance:
 
 def importance(progress: SweepProgress, sweep: Sweep) -> Importance:
     """Of the values at the latest epoch that every trial with a curve reached, so that trials that were stopped early
-    count too and all values are comparable."""
-    curves = [(trial, dict(curve_of(trial))) for trial in progress.trials]
+    count too and all values are comparable. Failed ones do not count: they would hold back the epoch."""
+    curves = [(trial, dict(curve_of(trial))) for trial in progress.trials if trial.state != FAILED]
     curves = [(trial, curve) for trial, curve in curves if curve]
     inside = [(trial, curve) for trial, curve in curves if _inside(trial, sweep.space)]
     epoch = max(set.intersection(*(set(curve) for _, curve in inside)), default=None) if inside else None

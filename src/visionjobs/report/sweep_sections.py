@@ -106,7 +106,7 @@ def importance_section(sweep: SweepSummary) -> Section:
     early = f", before the last one ({found.epochs})" if found.epoch != found.epochs else ", the last one"
     caption = (
         f"Share of the variance of {_low(sweep.metric)} that each parameter explains by itself; {found.trials} trials, "
-        f"by their values after epoch {found.epoch}{early}, the latest that all of them reached"
+        f"by their values after epoch {found.epoch}{early}, the latest that all of them reached (failed trials apart)"
     )
     figure = Figure("importance", importance_bars(found.shares), caption)
     notes = [FANOVA]

@@ -32,8 +32,9 @@ OTHERWISE_DEFINED = {
 class SweepSummary:
     """progress: its trials; spec: the job with its sweep section, as resolved. record, claims: of the sweep's folder;
     dataset: the manifest of the dataset (dataset.json), {} without. job_file: of the best trial's configuration, as
-    text, and job_path, where it lies; "" where no trial is complete. trials_at: where the page's links find the trials'
-    runs, by default from the sweep's own report folder; None: the page has no such links."""
+    text, "" where no trial is complete; job_path: what visionjobs run takes, a path, or the name to save it by where it
+    lies in a bucket. continued_by: the command that continues the sweep. trials_at: where the page's links find the
+    trials' runs, by default from the sweep's own report folder; None: the page has no such links."""
 
     progress: SweepProgress
     spec: JobSpec
@@ -42,6 +43,7 @@ class SweepSummary:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     job_file: str = ""
     job_path: str = ""
+    continued_by: str = ""
     trials_at: str | None = "../runs"
 
     @property

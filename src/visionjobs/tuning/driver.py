@@ -22,7 +22,7 @@ from visionjobs.runs import Attempt, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
-from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress, follow_sweep
+from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress, follow_sweep, trials_gpu_hours
 from visionjobs.sweeps import Sweep, create_sweep, section_of, trial_spec
 from visionjobs.tracking.mirror import Off, check_mode
 from visionjobs.training.check_detector import check_detector
@@ -150,8 +150,8 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher, broken: Mapping[i
         message = f"{failed} of {len(progress.trials)} trials failed" if failed else None
         best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
         holder.update_record(
-            state=COMPLETE, finished=progress.finished, message=message, gpu_hours=_gpu_hours(progress), best=best,
-            trials_done=len(progress.trials),
+            state=COMPLETE, finished=progress.finished, message=message, best=best, trials_done=len(progress.trials),
+            gpu_hours=trials_gpu_hours(progress),
         )  # fmt: skip
 
 
@@ -228,7 +228,3 @@ def _record_start(holder: Attempt, spec: JobSpec) -> None:
 def _info(trials: Trials) -> dict[str, Any]:
     each = attempt_info(trials.share)
     return each | {"at_once": trials.at_once, "gpus": each["gpus"] * trials.at_once}
-
-
-def _gpu_hours(progress: SweepProgress) -> float:
-    return round(sum(trial.gpu_hours for trial in progress.trials), 4)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from visionjobs.cluster.inside import connect_inside
 from visionjobs.cluster.local import Connection, connect
-from visionjobs.cluster.sizes import Trials, sweep_share
+from visionjobs.cluster.sizes import AT_ONCE, Trials, sweep_share
 from visionjobs.data.residence import device_memory
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec
+from visionjobs.sweeps import section_of
 from visionjobs.training.place import MISSING_PODS, MISSING_SHARE, Say, await_free, with_common_cpus
 from visionjobs.training.ray_workers import check_free
 from visionjobs.tuning.concurrency import resolve_trials
@@ -46,14 +47,17 @@ def _cluster_trials(spec: JobSpec, connection: Connection, say: Say) -> Trials:
 
 
 def _common_trials(spec: JobSpec, connection: Connection, say: Say) -> Trials:
-    """Of a Ray that others use too: as many trials as it holds, each with no more CPUs than a pod of ours would have
-    (it may be of many small nodes); as soon as one fits, it begins. Raises VisionjobsError after POD_SECONDS, and
-    StoppedError where it is told to stop."""
+    """Of a Ray that others use too: `auto` takes no more trials at once, and no more CPUs for each, than pods of ours
+    would (it may be of many small nodes); as soon as one fits, it begins. Raises UserError where a demand cannot be met
+    at all, VisionjobsError after POD_SECONDS, and StoppedError where it is told to stop."""
     import ray
 
     memory = int(ray.cluster_resources().get("memory", 0)) // 2**20
     total = connection.resources
     trials = resolve_trials(with_common_cpus(spec, total.cpus), total.cpus, total.gpus, memory)
+    if section_of(spec).at_once == "auto":
+        at_once = min(trials.at_once, AT_ONCE)
+        trials = replace(trials, at_once=at_once, on_device=min(trials.on_device, at_once))
     await_free(trials.share, connection, say, MISSING_SHARE)
     return trials
 
