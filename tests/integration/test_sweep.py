@@ -207,7 +207,9 @@ def test_a_sweep_without_a_complete_trial_fails(searched: Project) -> None:
     _, told = driver.communicate(timeout=120)
     assert driver.returncode == 3, told
     assert "no trial is complete" in told
-    assert "has used its 1 attempts (limits.attempts)" in " ".join(told.split())
+    told = " ".join(told.split())
+    assert "trial 0: The actor is dead because its worker process has died." in told
+    assert "has used its 1 attempts (limits.attempts); its process ended with: The actor is dead because" in told
     assert progress_of(searched, sweep_id).trials[0].state == FAILED
 
 

@@ -67,22 +67,28 @@ class TunesTrial:
     """What Tune hands to a callback."""
 
     number: int
-    error: Exception | None
+    error_file: str | None
 
     @property
     def config(self) -> dict[str, Any]:
         return {"number": self.number}
 
-    def get_pickled_error(self) -> Exception | None:
-        return self.error
 
+DIED = """Failure # 1 (occurred at 2026-11-28_19-08-37)
+The actor died unexpectedly before finishing this task.
+\tclass_name: TrialActor
+\tpid: 20995
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
+unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed
+"""
 
-class WrappedError(Exception):
-    """An error of a step, as Ray hands it on: a text of frames, and the cause."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__("ray::Trials.train() (pid=1)\n  File ...")
-        self.cause = cause
+RAISED = """Failure # 2 (occurred at 2026-11-28_19-08-39)
+\x1b[36mray::TrialActor.train()\x1b[39m (pid=21376, ip=192.0.2.2)
+  File "trainable.py", line 326, in train
+    result = self.step()
+visionjobs.errors.VisionjobsError: the worker failed with RuntimeError: a device is gone
+"""
+"""As Tune keeps them, one after the other."""
 
 
 @dataclass
@@ -103,17 +109,28 @@ def test_why_a_process_was_lost_is_told_at_once_and_in_the_trials_record(tmp_pat
     )
     run: Any = TuneRun(common, holder, board, ended, NOTHING, watcher)
     events = _Events(run)
-    events.on_trial_recover(1, [], TunesTrial(0, RuntimeError("killed: the node is low on memory\nmore of it")))
-    assert told == ["trial 0: killed: the node is low on memory"]
+    died, raised = tmp_path / "error1.txt", tmp_path / "error2.txt"
+    died.write_text(DIED)
+    raised.write_text(DIED + RAISED)
+    why = (
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        "Worker unexpectedly exits with a connection error code 2. End of file."
+    )
+    events.on_trial_recover(1, [], TunesTrial(0, str(died)))
+    assert told == [f"trial 0: {why}; it goes on in another process"]
     assert ended.numbers == []
     run.reported({NUMBER: 0, EPOCH: 0, VALUE: None, ENDED: FAILED, "message": "it has used its 10 attempts"})
     message = common.sweep.run_of(common.sweep.trials()[0]).record()["message"]
-    assert message == "it has used its 10 attempts; its process ended with: killed: the node is low on memory"
+    assert message == f"it has used its 10 attempts; its process ended with: {why}"
 
-    events.on_trial_error(1, [], TunesTrial(0, WrappedError(StorageError("no answer"))))
+    events.on_trial_error(1, [], TunesTrial(0, str(raised)))
     events.on_trial_error(1, [], TunesTrial(0, None))
     run.reported({NUMBER: 0, EPOCH: 0, VALUE: None, ENDED: BROKEN_OFF, "message": "the bucket is away"})
-    assert told[1:] == ["trial 0: no answer", "trial 0: its process is lost", "trial 0: the bucket is away"]
+    assert told[1:] == [
+        "trial 0: the worker failed with RuntimeError: a device is gone",
+        "trial 0: its process is lost",
+        "trial 0: the bucket is away",
+    ]
     assert run.broken == {0: "the bucket is away"}
     assert ended.numbers == [0, 0]
 

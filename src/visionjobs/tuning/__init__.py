@@ -8,6 +8,7 @@ concurrency.py  how many trials at once, and what each of them gets
 trial.py        a trial in a process of Ray's: an attempt of an ordinary run
 suggest.py      Tune's way to ask for the next trial
 tune_run.py     Tune at work in a thread, and whoever watches it
+lost.py         why a trial lost its process
 board.py        what is known of all trials, kept as they report
 place.py        where a sweep runs: which Ray, and what `auto` means there
 mirrors.py      the trials in wandb

@@ -26,6 +26,7 @@ from visionjobs.training.stop import POD, StopFile
 from visionjobs.tuning.asha import ENDED, EPOCH, NUMBER, VALUE, Asha
 from visionjobs.tuning.board import Board
 from visionjobs.tuning.finisher import Finisher
+from visionjobs.tuning.lost import why_lost
 from visionjobs.tuning.mirrors import Mirrors
 from visionjobs.tuning.suggest import Suggest, Trialling
 from visionjobs.tuning.trial import BROKEN_OFF, DONE, ENDED_BY_SWEEP, FAILED, TrialActor
@@ -192,10 +193,10 @@ class TuneRun:
         claim = next(claim for claim in self._sweep.folder.claims() if claim.number == self._holder.number)
         self._sweep.fail(trial, message, claim.info)
 
-    def lost(self, number: int, why: str) -> None:
+    def lost(self, number: int, why: str, then: str = "") -> None:
         """A trial was broken off, or its process is gone."""
         self.broken[number] = why
-        self._watcher.warn(f"trial {number}: {why}")
+        self._watcher.warn(f"trial {number}: {why}{then}")
 
     def gone(self, number: int) -> None:
         """A trial's process is done with it."""
@@ -270,18 +271,11 @@ class _Events(Callback):  # type: ignore[misc]  # Ray Tune has no types
         self._run.gone(trial.config["number"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._run.lost(trial.config["number"], _why_lost(trial))
+        self._run.lost(trial.config["number"], why_lost(trial.error_file), "; it goes on in another process")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._run.lost(trial.config["number"], _why_lost(trial))
+        self._run.lost(trial.config["number"], why_lost(trial.error_file))
         self._run.gone(trial.config["number"])
-
-
-def _why_lost(trial: Any) -> str:
-    """What Ray says of it: the error of the step, or what its process died of."""
-    error = trial.get_pickled_error()
-    cause = getattr(error, "cause", None) or error
-    return "its process is lost" if cause is None else first_line(cause)
 
 
 def _resources(workers: int, cpus: int, gpus: float) -> Any:
