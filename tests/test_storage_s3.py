@@ -13,7 +13,6 @@ import time
 import uuid
 from pathlib import Path
 
-import pyarrow.fs
 import pytest
 from botocore.config import Config
 from s3_servers import S3Server
@@ -255,18 +254,26 @@ def test_a_store_works_in_a_child_process(store: Store, method: str):
     assert [entry.key for entry in store.entries()] == ["child", "parent"]
 
 
+def with_pyarrow(address: str, code: str) -> None:
+    """Run `code`, which has a `filesystem` and a `path`, in a process of its own: pyarrow's threads for S3 live as long
+    as theirs does, and may crash it at its end."""
+    begin = "import sys, pyarrow.fs\nfilesystem, path = pyarrow.fs.FileSystem.from_uri(sys.argv[1])\n"
+    done = subprocess.run([sys.executable, "-c", begin + code, address], capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr
+
+
 def test_markers_that_pyarrow_makes_are_neither_listed_nor_left_behind(store: Store, seaweedfs: S3Server):
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(f"{store.address}/runs/r1/attempts/1")
-    filesystem.create_dir(path)
-    filesystem.create_dir(path.replace("attempts/1", "empty"))
+    address = f"{store.address}/runs/r1/attempts/1"
+    with_pyarrow(address, "filesystem.create_dir(path)\nfilesystem.create_dir(path.replace('attempts/1', 'empty'))")
+    prefix = store.address.partition(seaweedfs.bucket + "/")[2]
+    made = seaweedfs.client().list_objects_v2(Bucket=seaweedfs.bucket, Prefix=prefix)
+    assert f"{prefix}/runs/r1/empty/" in {item["Key"] for item in made["Contents"]}
     assert store.folders() == []
     assert store.entries() == []
-    with filesystem.open_output_stream(f"{path}/weights") as stream:
-        stream.write(b"x")
+    with_pyarrow(address, "with filesystem.open_output_stream(path + '/weights') as stream:\n    stream.write(b'x')")
     assert [entry.key for entry in store.entries()] == ["runs/r1/attempts/1/weights"]
     assert store.folders("runs/r1") == ["attempts"]
     store.delete(["runs/r1/attempts/1/weights"])
-    prefix = store.address.partition(seaweedfs.bucket + "/")[2]
     answer = seaweedfs.client().list_objects_v2(Bucket=seaweedfs.bucket, Prefix=prefix)
     assert {item["Key"] for item in answer.get("Contents", [])} <= {prefix + "/"}
 
