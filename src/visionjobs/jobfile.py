@@ -108,8 +108,7 @@ def parse_job(text: str, source: str, name: str, sets: Sequence[str] = (), *, sw
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as task:, model: and data:, found {kind_of(tree)}")
     tree.setdefault("name", name)
-    of_sweep = [item for item in sets if item.strip().startswith("sweep.")]
-    if sets and not sweep and not of_sweep:
+    if sets and not sweep and not any(item.strip().startswith("sweep.") for item in sets):
         tree.pop("sweep", None)
     changed = with_sets(tree, sets)
     section = changed.get("sweep")

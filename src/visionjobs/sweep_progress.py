@@ -75,6 +75,11 @@ class SweepProgress:
     finished: str | None
 
     @property
+    def gpu_hours(self) -> float:
+        """Of all trials so far: what their attempts held, and not what the sweep could have."""
+        return round(sum(trial.gpu_hours for trial in self.trials), 4)
+
+    @property
     def best(self) -> TrialState | None:
         """Of the complete trials the one with the best value after its last epoch, whose weights are kept; of equal
         ones the first. Not of those that were stopped early: they have no weights, and fewer epochs. None where no
@@ -181,8 +186,3 @@ def sweep_eta(progress: SweepProgress) -> float | None:
     if progress.state != RUNNING or not done or not seconds or left <= 0:
         return None
     return seconds / done * left / (progress.at_once or 1)
-
-
-def trials_gpu_hours(progress: SweepProgress) -> float:
-    """Of all trials so far: what their attempts held, and not what the sweep could have."""
-    return round(sum(trial.gpu_hours or 0.0 for trial in progress.trials), 4)

@@ -62,7 +62,7 @@ def check_refused(ended: Any, told: str) -> None:
         (("searched", "--set", "sweep.space={lr: {choice: [1]}}"), 'Did you mean "train.lr"?'),
         (("searched", "--set", "sweep.space={train.dropout: {choice: [0]}}"), 'Did you mean "model.dropout"?'),
         (("searched", "--set", "sweep="), "searched has no sweep: section"),
-        (("searched", "--set", "sweep=", "--samples", "3"), "sweep"),
+        (("searched", "--set", "sweep=", "--samples", "3"), "sweep.metric: this key is needed, and missing"),
         (("searched", "--set", "model.weights=./typo.pth"), "typo.pth"),
         (
             ("searched", "--set", "sweep.space={model.weights: {choice: [random, ./typo.pth]}}"),

@@ -112,6 +112,12 @@ def test_up_twice_is_the_same_cluster(cluster: LocalCluster, settings: Settings)
     }
 
 
+def driver_of(script: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    """A process that joins or starts a Ray, tells of it in a line, and goes on when it is sent one."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", script], env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 JOINED = """
 import json, os, signal
 import ray  # imported before connect() sets Ray's environment, as the training driver does
@@ -153,14 +159,7 @@ def joined(cluster: LocalCluster, settings: Settings) -> Joined:
         "AWS_ACCESS_KEY_ID": "of-the-driver",
         "AWS_SECRET_ACCESS_KEY": "not-known-to-the-cluster",
     }
-    driver = subprocess.Popen(
-        [sys.executable, "-c", JOINED],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    driver = driver_of(JOINED, env)
     line = driver.stdout.readline()
     _, jobs = get(cluster.dashboard_url + "/api/jobs/", cluster.token_file.read_text()) if line else (0, "[]")
     out, stderr = driver.communicate("\n", timeout=60)
@@ -227,14 +226,7 @@ with connect(Settings.from_env()) as connection:
 @pytest.mark.parametrize("ending", ["end of block", pytest.param("kill -9", marks=pytest.mark.slow)])
 def test_without_ray_up_it_is_private_and_gone_afterwards(tmp_path: Path, ending: str) -> None:
     env = os.environ | {"VISIONJOBS_CACHE": str(tmp_path), "AWS_SECRET_ACCESS_KEY": "s3cret"}
-    driver = subprocess.Popen(
-        [sys.executable, "-c", PRIVATE],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    driver = driver_of(PRIVATE, env)
     told = json.loads(driver.stdout.readline())
     folder = Path(told["folder"]).parent
     mine = processes.ray_processes(folder)

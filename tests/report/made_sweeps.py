@@ -67,7 +67,8 @@ def progress(trials: Sequence[TrialState], spec: JobSpec | None = None, **others
 def summary(trials: Sequence[TrialState], spec: JobSpec | None = None, **others: Any) -> SweepSummary:
     """others: fields of SweepSummary."""
     spec = spec or job()
-    return SweepSummary(progress(trials, spec), spec, **others)
+    continued_by = f"visionjobs sweep {spec.name} --sweep {SWEEP}"
+    return SweepSummary(progress(trials, spec), spec, **{"continued_by": continued_by} | others)
 
 
 def claims() -> list[Claim]:

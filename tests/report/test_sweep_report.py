@@ -200,7 +200,7 @@ def test_a_sweep_that_goes_on() -> None:
     sweep = summary(some(), record={"changes": {"sweep.trials": [8, 12]}}, claims=claims())
     shown = page(replace(sweep, progress=replace(sweep.progress, wanted=12, state="interrupted", message="stopped")))
     assert "6 trials of 12 ended" in shown.text
-    assert "6 trials of 12 ended: the sweep may be continued" in shown.text
+    assert f"may be continued by visionjobs sweep convnet --sweep {SWEEP}" in shown.text
     assert "The sweep: stopped" in shown.text
     assert "sweep.trials was changed from 8 to 12" in shown.text
     assert shown.row("1", "Attempts") == ["1", "2026-05-04 10:11:13 UTC", "2", "1", "4", "0"]

@@ -189,27 +189,24 @@ def test_asked_in_the_storage_it_stops(common: Trialling, monkeypatch: pytest.Mo
     assert common.sweep.run_of(trial).record()["stopped"] == "it was cancelled by ann"
 
 
+def config(common: Trialling, trial: Trial) -> dict[str, Any]:
+    return {"number": trial.number, "work": common.work(trial)}
+
+
 def test_the_process_is_used_again_by_the_next_trial(common: Trialling, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is ended before the second begins."""
     first, second = made(common, 0), made(common, 1)
 
-    def config(trial: Trial) -> dict[str, Any]:
-        return {"number": trial.number, "work": common.work(trial)}
-
     with monkeypatch.context() as patch:
         slow(patch, 0.2)
-        actor = TrialActor(config(first))
+        actor = TrialActor(config(common, first))
         assert actor.step()[NUMBER] == 0
-        assert actor.reset_config(config(second))
+        assert actor.reset_config(config(common, second))
     assert common.sweep.run_of(first).record()["state"] == "interrupted"
     told = [actor.step() for _ in range(4)]
     assert [report[NUMBER] for report in told] == [1] * 4
     assert told[-1][ENDED] == DONE
     actor.cleanup()
-
-
-def config(common: Trialling, trial: Trial) -> dict[str, Any]:
-    return {"number": trial.number, "work": common.work(trial)}
 
 
 def test_a_process_that_cannot_be_used_again_fails_the_next_trial_in_its_step(

@@ -103,10 +103,8 @@ def test_why_a_process_was_lost_is_told_at_once_and_in_the_trials_record(tmp_pat
     common, told, ended = start_sweep(tmp_path), [], Put([])
     made(common, 0)
     holder = common.sweep.folder.claim("attempt", {"gpus": 0, "at_once": 1})
-    board, watcher = (
-        Board(common.sweep, common.sweep.trials()),
-        SweepWatcher(NOTHING, NOTHING, told.append, NOTHING, NOTHING),
-    )
+    board = Board(common.sweep, common.sweep.trials())
+    watcher = SweepWatcher(NOTHING, NOTHING, told.append, NOTHING, NOTHING)
     run: Any = TuneRun(common, holder, board, ended, NOTHING, watcher)
     events = _Events(run)
     died, raised = tmp_path / "error1.txt", tmp_path / "error2.txt"

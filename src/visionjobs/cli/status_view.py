@@ -18,7 +18,7 @@ from visionjobs.cluster.run_status import RunStatus, how_to_continue
 from visionjobs.cluster.state import JobState
 from visionjobs.cluster.submission import TRAINING
 from visionjobs.run_progress import RunProgress
-from visionjobs.sweep_progress import SweepProgress, sweep_eta, trials_gpu_hours
+from visionjobs.sweep_progress import SweepProgress, sweep_eta
 
 COLOURS = {"running": "green", "complete": "green", "failed": "red", "failed to start": "red", "interrupted": "yellow"}
 
@@ -61,8 +61,7 @@ def _lines(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 def _progress_lines(progress: RunProgress, status: RunStatus) -> Iterator[tuple[str, str]]:
     yield from _epoch_lines(progress, status) if status.sweep is None else _trial_lines(status.sweep)
-    hours = progress.gpu_hours if status.sweep is None else trials_gpu_hours(status.sweep)
-    yield "GPU-hours", number(hours, ".2f")
+    yield "GPU-hours", number((status.sweep or progress).gpu_hours, ".2f")
     if progress.stop is not None and progress.stop not in (progress.message or ""):
         yield "stop", escape(f"it was asked to stop, because {progress.stop}")
     if progress.message:

@@ -17,7 +17,7 @@ from visionjobs.errors import MissingObjectError, StorageError, UserError, Visio
 from visionjobs.run_progress import RunProgress, follow_run
 from visionjobs.runs import RUN_ID, TRIAL_ID, Run, stop_requested
 from visionjobs.storage import Store
-from visionjobs.sweep_progress import SweepProgress, follow_sweep, sweep_eta, trials_gpu_hours
+from visionjobs.sweep_progress import SweepProgress, follow_sweep, sweep_eta
 from visionjobs.sweeps import folder_of, names_sweep, open_sweep
 
 OBJECT_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
@@ -243,7 +243,7 @@ def as_json(status: RunStatus, next_commands: list[str]) -> dict[str, Any]:
     if status.sweep is not None:
         known |= dict.fromkeys(OF_TRIALS)
         known |= {"best": _best_trial(status.sweep), "eta_seconds": sweep_eta(status.sweep)}
-        known |= {"gpu_hours": trials_gpu_hours(status.sweep)}
+        known["gpu_hours"] = status.sweep.gpu_hours
     job = status.job
     submission = status.submission
     same = ("attempt", "attempts", "epochs_done", "epochs", "step", "steps", "stage", "done", "total", "eta_seconds",

@@ -91,7 +91,7 @@ def _notes(sweep: SweepSummary) -> Section | None:
     if failed:
         warnings.append(f"{_counted(len(failed), 'trial')} failed: the leaderboard tells why.")
     if left or len(sweep.trials) < progress.wanted:
-        then = f"the sweep may be continued{f' by {sweep.continued_by}' if sweep.continued_by else ''}"
+        then = f"the sweep may be continued by {sweep.continued_by}"
         warnings.append(
             f"{_counted(len(sweep.trials) - len(left), 'trial')} of {count(progress.wanted)} ended: "
             f"{'the sweep goes on' if progress.state == RUNNING else then}"

@@ -22,7 +22,7 @@ from visionjobs.runs import Attempt, now
 from visionjobs.settings import Settings
 from visionjobs.spec import JobSpec, differences
 from visionjobs.storage import Store
-from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress, follow_sweep, trials_gpu_hours
+from visionjobs.sweep_progress import COMPLETE, FAILED, SweepProgress, follow_sweep
 from visionjobs.sweeps import Sweep, create_sweep, section_of, trial_spec
 from visionjobs.tracking.mirror import Off, check_mode
 from visionjobs.training.check_detector import check_detector
@@ -151,7 +151,7 @@ def _end(sweep: Sweep, holder: Attempt, watcher: SweepWatcher, broken: Mapping[i
         best = {"trial": progress.best.number, "metric": progress.metric, "value": progress.best.value}
         holder.update_record(
             state=COMPLETE, finished=progress.finished, message=message, best=best, trials_done=len(progress.trials),
-            gpu_hours=trials_gpu_hours(progress),
+            gpu_hours=progress.gpu_hours,
         )  # fmt: skip
 
 
