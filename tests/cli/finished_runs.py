@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def make_storage(folder: Path) -> None:
     """Dataset "tiny" and three runs of the job "tiny": two finished ones, seeds 0 and 1, and one that has begun."""
     root = tiny_root(folder)
     finished_run(root)
+    time.sleep(1)  # records tell the time to the second: the other one is to be the newer
     finished_run(root, "train.seed=1")
     start_attempt(root, tiny_spec())
 
