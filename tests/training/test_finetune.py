@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,8 @@ def test_a_newer_attempt_stops_it(boxes: Store, monkeypatch) -> None:
 
     def superseded(self):
         if self.epoch == 1:
+            while not list_checkpoints(attempt.run):  # the first epoch's is written beside the training
+                time.sleep(0.01)
             attempt.run.claim("attempt", {})
         return save(self)
 
