@@ -40,7 +40,7 @@ class S3Server:
     bucket: str = "visionjobs-test"
     key: str = "test-key-id"
     secret: str = "test-secret-never-in-a-pickle"
-    ports: list[int] = field(default_factory=lambda: [_free_port() for _ in range(5)])
+    ports: list[int] = field(default_factory=lambda: _free_ports(5))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -145,6 +145,14 @@ def _program(name: str) -> str:
     if not found:
         pytest.fail(f"{name} is not installed; expected it from the dev extra (pip install -e '.[dev]')")
     return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """So many different ones."""
+    ports: dict[int, None] = {}
+    while len(ports) < count:
+        ports[_free_port()] = None
+    return list(ports)
 
 
 def _free_port() -> int:

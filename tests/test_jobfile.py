@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionjobs.errors import UserError
@@ -483,7 +483,7 @@ set_items = st.one_of(
     st.builds("{}={}".format, paths, scalars),
     st.builds("{}={}".format, paths, st.lists(yaml_pieces | st.sampled_from(WORDS), max_size=5).map("".join)),
 )
-many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=200)
 
 
 def check(text: str, sets: list[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_sections import BASE, LR, message, of_space, parse
 
@@ -212,7 +212,7 @@ sections = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 @given(sections | values)
 def test_any_section_is_a_spec_or_a_user_error(section: Any) -> None:
     try:

@@ -115,7 +115,7 @@ def test_best_median_and_worst() -> None:
     }  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ious=st.lists(st.sampled_from([0.0, 0.2, 0.5, 1.0]), max_size=30))
 def test_each_image_is_ranked_once_and_in_order(ious: list[float]) -> None:
     found = ranked(of_ious(ious)) if ious else {}

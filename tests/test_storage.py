@@ -20,7 +20,7 @@ from visionjobs.storage import Store, open_store
 
 KINDS = ["folder", pytest.param("seaweedfs", marks=pytest.mark.s3), pytest.param("rclone_s3", marks=pytest.mark.s3)]
 ATOMIC = KINDS[:2]  # rclone's server ignores If-None-Match
-PROPERTY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

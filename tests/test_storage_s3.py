@@ -189,6 +189,7 @@ def test_a_server_killed_in_the_middle_of_an_upload(
 def test_a_restart_of_the_server_is_waited_for(
     private_seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    monkeypatch.setattr("random.random", lambda: 1.0)  # boto3 tries again after up to 1, 2, 4 and 8 s: not after none
     private_seaweedfs.use(monkeypatch)
     store = open_store(private_seaweedfs.address)
     store.write("a", "x")
@@ -257,8 +258,10 @@ def test_a_store_works_in_a_child_process(store: Store, method: str):
 def with_pyarrow(address: str, code: str) -> None:
     """Run `code`, which has a `filesystem` and a `path`, in a process of its own: pyarrow's threads for S3 live as long
     as theirs does, and may crash it at its end."""
-    begin = "import sys, pyarrow.fs\nfilesystem, path = pyarrow.fs.FileSystem.from_uri(sys.argv[1])\n"
-    done = subprocess.run([sys.executable, "-c", begin + code, address], capture_output=True, text=True, check=False)
+    begin = "import os, sys, pyarrow.fs\nfilesystem, path = pyarrow.fs.FileSystem.from_uri(sys.argv[1])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{begin}{code}\nos._exit(0)", address], capture_output=True, text=True, check=False
+    )
     assert not done.stderr, done.stderr
 
 
@@ -279,13 +282,14 @@ def test_markers_that_pyarrow_makes_are_neither_listed_nor_left_behind(store: St
 
 
 PYARROW = """
-import pyarrow.fs, sys
+import os, pyarrow.fs, sys
 from visionjobs.storage import open_store
 store = open_store(sys.argv[1])
 filesystem, path = pyarrow.fs.FileSystem.from_uri(sys.argv[1])
 with filesystem.open_output_stream(path + "/from-pyarrow") as stream:
     stream.write(b"exactly this")
-print(store.read("from-pyarrow"))
+print(store.read("from-pyarrow"), flush=True)
+os._exit(0)
 """
 
 

@@ -117,7 +117,7 @@ def gradient_extent(model: nn.Module, size: int, dims: int) -> list[int]:
     return (touched.max(0).values - touched.min(0).values + 1).tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=LAYERS, dims=st.sampled_from([1, 2]))
 def test_receptive_field_is_the_extent_of_an_input_gradient(layers, dims):
     model, field = stack(layers, dims), theory.receptive_field(layers)

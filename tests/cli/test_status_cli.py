@@ -117,7 +117,7 @@ def test_watching_until_it_ends(visionjobs: Callable[..., Any], begin: Callable[
     attempt = begin()
 
     def end() -> None:
-        time.sleep(0.5)
+        time.sleep(2)
         attempt.update_record(state="complete", gpu_hours=0.25)
 
     thread = threading.Thread(target=end)

@@ -151,9 +151,10 @@ def test_a_ray_that_does_not_answer_or_let_us_in(
     command: Commands, ray: RayStub, submitted: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted()
-    monkeypatch.setattr(ray_jobs, "ANSWER_SECONDS", 0.2)
     ray.delay = 1.0
-    shown = command("status", "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_jobs, "ANSWER_SECONDS", 0.2)
+        shown = command("status", "one")
     assert shown.status == 4
     assert f"warning: Ray at {ray.address} does not answer" in shown.err
     assert "not started" in shown.err
@@ -174,13 +175,13 @@ def test_watching_goes_on_while_ray_does_not_answer(
     command: Commands, ray: RayStub, submitted: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted()
-    monkeypatch.setattr(ray_jobs, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(ray_jobs, "ANSWER_SECONDS", 1.0)
     ray.job("one-1", "RUNNING")
 
     def script() -> None:
-        time.sleep(0.5)
-        ray.delay = 0.6
         time.sleep(1.0)
+        ray.delay = 2.0
+        time.sleep(4.0)
         ray.job("one-1", "FAILED", FAILED)
         ray.delay = 0.0
 

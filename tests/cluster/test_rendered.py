@@ -189,7 +189,7 @@ def secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whatever_is_rendered_is_accepted(overlays: dict[str, Path | None]):
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(cases(overlays))
     def holds(case: Case) -> None:
         objects = render(case.submission, case.settings, case.backend)
@@ -249,7 +249,7 @@ def test_whatever_an_overlay_does_is_no_traceback(tmp_path: Path):
     sections = [(section, path) for section, paths in found.items() for path in paths]
     values = (None, 3, "text", True, [], ["text"], {}, {"a": 1})
 
-    @settings(max_examples=200, deadline=None, derandomize=True)
+    @settings(max_examples=200, derandomize=True)
     @given(st.sampled_from(sections), st.sampled_from(values), st.sampled_from(["rayjob", "job"]))
     @example(("all", ("spec",)), None, "rayjob")
     @example(("all", ("spec", "template", "spec")), None, "job")

@@ -78,7 +78,7 @@ def test_an_image_is_normalised_alike_at_any_place_of_any_batch():
     assert torch.equal(together, apart)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=5))
 def test_batches_of_any_size_one_after_another(counts):
     normalise = Normaliser(SIZE, torch.device("cpu"))

@@ -146,7 +146,7 @@ def test_an_archive_gives_the_same_dataset_as_its_folder(tmp_path: Path, root: S
     assert contents(archive.store) == contents(folder.store)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.randoms(use_true_random=False), threads=st.integers(1, 9), data=st.data())
 def test_neither_order_nor_threads_change_a_byte(
     tmp_path_factory: pytest.TempPathFactory, order: random.Random, threads: int, data: st.DataObject

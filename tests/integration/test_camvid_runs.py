@@ -107,7 +107,9 @@ def test_evaluate_gives_the_numbers_of_the_end_and_predict_the_masks(
     assert evaluated.returncode == 0, evaluated.stderr
     again = read(open_store(evaluated.stdout.splitlines()[-1]), "metrics.json")
     assert again["split"] == "test"
-    assert again["metrics"]["confusion_matrix"] == read(runs["segnet"], "metrics.json")["metrics"]["confusion_matrix"]
+    first = np.array(read(runs["segnet"], "metrics.json")["metrics"]["confusion_matrix"])
+    differ = np.abs(first - np.array(again["metrics"]["confusion_matrix"])).sum() / 2
+    assert differ <= 1e-4 * first.sum(), "pixels at a tie: the number of threads may change the last bit of a logit"
 
     predicted = camvid.call("predict", run_id, str(test_data / "camvid32" / "test"))
     assert predicted.returncode == 0, predicted.stderr

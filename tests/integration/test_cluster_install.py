@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from apiserver import ApiRefusalError, ApiServer
+from cluster_jobs import wait_for
 from cluster_manifests import CLUSTER, KUSTOMIZATIONS
 
 from visionjobs.cluster.checks_objects import AFTERWARDS, needs
@@ -64,11 +66,23 @@ def test_without_kueue_all_but_its_kinds_are_applied_and_named(cluster: ApiServe
     assert all(f'no matches for kind "{kind}"' in str(failure.value) for kind in KUEUE_KINDS)
 
 
+def created(cluster: ApiServer, pod: dict[str, Any]) -> dict[str, Any]:
+    """Once the server has seen how the quota was changed: it looks at quotas in a cache."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return cluster.create(pod, "visionjobs")
+        except ApiRefusalError as refusal:
+            if "quota" not in str(refusal) or time.monotonic() > end:
+                raise
+        time.sleep(0.1)
+
+
 def test_defaults_and_quota_hold_for_pods(cluster: ApiServer) -> None:
     quota = cluster.get("resourcequotas", "visionjobs", "visionjobs")
     hard = quota["spec"]["hard"]
     cluster.set_status("resourcequotas", "visionjobs", "visionjobs", {"hard": hard, "used": dict.fromkeys(hard, "0")})
-    asks_for_nothing = cluster.create(pod("nothing"), "visionjobs")
+    asks_for_nothing = created(cluster, pod("nothing"))
     assert asks_for_nothing["spec"]["containers"][0]["resources"] == {
         "requests": {"cpu": "500m", "memory": "1Gi"},
         "limits": {"memory": "1Gi"},
@@ -92,7 +106,7 @@ def test_priorities_reach_pods_that_name_them(cluster: ApiServer) -> None:
     cluster.delete("resourcequotas", "visionjobs", "visionjobs")
     named = pod("named")
     named["spec"]["priorityClassName"] = "visionjobs-low"
-    assert cluster.create(named, "visionjobs")["spec"]["priority"] == -10
+    assert created(cluster, named)["spec"]["priority"] == -10
 
 
 WRITES = ("create", "patch", "get", "list", "watch", "delete")
@@ -169,7 +183,7 @@ def test_the_submitter_may_do_what_our_commands_do_and_no_more(cluster: ApiServe
     token = ("secrets", "resnet-1-abcde-auth", "get")
     assert not may(cluster, [GROUP], "visionjobs", "", *token)
     cluster.kubectl("apply", "-f", str(CLUSTER / "submitter-binding.example.yaml"))
-    assert may(cluster, [GROUP], "visionjobs", "", *token)
+    wait_for(lambda: may(cluster, [GROUP], "visionjobs", "", *token), "the binding")
     assert may(cluster, [GROUP], "visionjobs", "", "pods/exec", "", "create")
     assert not may(cluster, [GROUP], "visionjobs", "", "secrets", "", "list")
 

@@ -38,7 +38,7 @@ def test_followed_from_before_there_is_a_pod_and_over_a_retry(
         time.sleep(0.5)
         first = hands.start_rayjob("one")
         hands.unschedulable_pod(first.head, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
-        time.sleep(0.6)
+        time.sleep(2)
         hands.run_pod(first.head)
         hands.rayjob("one", jobDeploymentStatus="Running", jobStatus="RUNNING")
         log = kubelet.log(namespace, first.submitter, "submit")
@@ -48,7 +48,7 @@ def test_followed_from_before_there_is_a_pod_and_over_a_retry(
         log.write("epoch 2\n")
         hands.end_pod(first.submitter, 1)
         log.end()
-        time.sleep(0.6)
+        time.sleep(2)
         second = hands.retry_rayjob("one", first)
         log = kubelet.log(namespace, second.submitter, "submit")
         hands.run_pod(second.head)
@@ -87,7 +87,7 @@ def test_a_jobs_next_pod_is_followed_and_its_failure_is_the_exit_status(
     def script() -> None:
         attempt("first\n", 137)
         hands.job("one", failed=1)
-        time.sleep(1.1)  # pods are told apart by their times, in whole seconds
+        time.sleep(3)  # pods are told apart by their times, in whole seconds; and it is seen that there is none
         attempt("second\n", 3)
         begin_run(command.storage, "one", "failed")
         hands.end_job("one", succeeded=False, reason="PodFailurePolicy")

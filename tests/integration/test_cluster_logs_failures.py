@@ -78,6 +78,7 @@ def test_a_server_that_goes_away_is_waited_for(
     def script() -> None:
         log.write("before\n")
         log.wait_for_reader()
+        time.sleep(1)  # the line is on its way
         with apiserver.away():
             time.sleep(0.5)
             log.write("meanwhile\n")

@@ -211,7 +211,7 @@ def test_a_refusal_of_the_job_takes_everything_back(lab: Lab, monkeypatch: pytes
             lab.namespace,
         )
         lab.server.set_status("resourcequotas", lab.namespace, "none", {"hard": hard, "used": hard})
-        time.sleep(0.5)
+        time.sleep(2)  # the server looks at quotas in a cache
 
     breaking(monkeypatch, "RayJob", quota)
     ended = lab.run("submit", "tiny")
@@ -228,7 +228,7 @@ def test_a_quota_of_objects_that_is_used_up_is_no_question_of_rights(lab: Lab) -
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": full}}
     lab.server.create(quota, lab.namespace)
     lab.server.set_status("resourcequotas", lab.namespace, "full", {"hard": full, "used": full})
-    time.sleep(0.5)
+    time.sleep(2)  # the server looks at quotas in a cache
     ended = lab.run("submit", "tiny")
     assert (ended.status, ended.out) == (2, "")
     assert "manifest: the quota of the namespace" in ended.err

@@ -28,17 +28,17 @@ def test_watch_until_the_end(
     pods = hands.start_rayjob(name)
 
     def act() -> None:
-        time.sleep(1)
+        time.sleep(3)
         for pod in (pods.head, pods.submitter):
             hands.run_pod(pod)
         hands.rayjob(name, jobDeploymentStatus="Running", jobStatus="RUNNING")
         attempt = folder(name)
-        time.sleep(1)
+        time.sleep(3)
         attempt.update_record(state="interrupted", message="a worker died")
         hands.rayjob(name, jobDeploymentStatus="Retrying", jobStatus="PENDING", failed=1)
-        time.sleep(1)
-        hands.rayjob(name, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED", endTime=stamp())
+        time.sleep(3)
         attempt.update_record(state="complete", finished=stamp(1), message=None)
+        hands.rayjob(name, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED", endTime=stamp())
 
     with meanwhile(act):
         told = visionjobs("status", name, "--watch")
@@ -87,7 +87,7 @@ def test_watch_ends_with_1_where_a_continued_run_is_deleted_before_it_begins(
     folder(name, "complete", finished=stamp(-300))
 
     def act() -> None:
-        time.sleep(1)
+        time.sleep(3)
         apiserver.delete("rayjobs", namespace, name)
 
     with meanwhile(act):
@@ -105,7 +105,7 @@ def test_watch_goes_on_while_the_cluster_is_away(
     hands.rayjob(name, jobDeploymentStatus="Retrying", failed=1)
 
     def act() -> None:
-        time.sleep(1)
+        time.sleep(3)
         with apiserver.away():
             time.sleep(1.5)
         hands.rayjob(name, jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", endTime=stamp())

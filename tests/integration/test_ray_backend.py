@@ -3,6 +3,7 @@ continued, and refused with a wrong token."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -55,7 +56,7 @@ def stopped(project: Project, url: str) -> Path:
     run = Path(submitted.stdout.splitlines()[-1])
     assert json.loads((run / "submission.json").read_text())["submission_id"].startswith(f"{run.name}-")
     follower = project.start("logs", run.name, "-f")
-    wait_until(lambda: int(str(progress(run).get("step", 0))) > 20, "training", 120)
+    wait_until(lambda: int(str(progress(run).get("step", 0))) > 20, "training", 300)
     again = project.call("submit", "tiny", "--run", run.name, "--backend", "ray", "--address", url)
     assert again.returncode == 2
     assert f"visionjobs cancel {run.name}" in again.stderr
@@ -63,7 +64,7 @@ def stopped(project: Project, url: str) -> Path:
     assert json.loads(status.stdout)["state"] == "running", status.stderr
     cancelled = project.call("cancel", run.name)
     assert cancelled.returncode == 0, cancelled.stderr
-    out, err = follower.communicate(timeout=60)
+    out, err = follower.communicate(timeout=300)
     assert follower.returncode == 1, err
     assert "starting the workers" in out
     assert f"Continue with: visionjobs submit tiny --run {run.name} --backend ray --address {url}" in err
@@ -133,20 +134,21 @@ def test_no_secret_went_to_ray(project: Project, stopped: Path) -> None:
     found = []
     for folder in [stopped, *Path(tempfile.gettempdir()).glob("vjray-*")]:
         for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink() and KEY.encode() in path.read_bytes():
-                found.append(path)
+            with contextlib.suppress(FileNotFoundError):  # Ray, which runs, removed it
+                if path.is_file() and not path.is_symlink() and KEY.encode() in path.read_bytes():
+                    found.append(path)
     assert found == []
 
 
 def test_ctrl_c_while_waiting_leaves_it_running(project: Project, url: str, stopped: Path) -> None:
     ray = ("--backend", "ray", "--address", url)
     waiter = project.start("submit", "tiny", *ray, "--set", "train.epochs=400", "--wait")
-    wait_until(lambda: len(project.runs()) == 2, "the run", 60)
+    wait_until(lambda: len(project.runs()) == 2, "the run", 300)
     run = project.runs()[-1]
-    wait_until((run / "attempts" / "0001" / "claim.json").exists, "the attempt", 60)
+    wait_until((run / "attempts" / "0001" / "claim.json").exists, "the attempt", 300)
     os.kill(waiter.pid, signal.SIGINT)
-    _, err = waiter.communicate(timeout=60)
+    _, err = waiter.communicate(timeout=300)
     assert waiter.returncode == 130, err
     assert f"visionjobs cancel {run.name}" in err
     assert project.call("cancel", run.name, "--now").returncode == 0
-    wait_until(lambda: json.loads((run / "record.json").read_text())["state"] == "interrupted", "its end", 90)
+    wait_until(lambda: json.loads((run / "record.json").read_text())["state"] == "interrupted", "its end", 300)

@@ -56,7 +56,7 @@ def masks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     return truth.astype(np.uint8), predicted.astype(np.uint8), number
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=masks(), pixels=st.sampled_from([0.0, 0.9, 1.0, math.sqrt(2), 2.0, math.sqrt(13), 4.5, 5.0]))
 def test_agrees_with_distance_transforms(data: tuple[np.ndarray, np.ndarray, int], pixels: float) -> None:
     truth, predicted, number = data

@@ -131,14 +131,14 @@ def test_ranks() -> None:
     assert ranks(np.array([], int), np.array([])).tolist() == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cases(), st.sampled_from([0.0, 0.1, 0.5, 0.75, 1.0]), st.sampled_from([1, 3, 100]))
 def test_the_rules_in_plain_python(case: tuple[Truth, Detections], iou: float, max_dets: int) -> None:
     truth, detections = case
     assert_plain(match(truth, detections, iou=iou, max_dets=max_dets), truth, detections, min(iou, 1 - 1e-10), max_dets)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cases(), st.sampled_from([0.2, 0.5]))
 def test_one_set_of_overlaps_serves_all_thresholds_and_filters(case: tuple[Truth, Detections], iou: float) -> None:
     truth, detections = case
@@ -154,7 +154,7 @@ def test_one_set_of_overlaps_serves_all_thresholds_and_filters(case: tuple[Truth
     assert not (filtered.right | filtered.ignored)[~wide].any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_pycocotools_on_small_cases(case: tuple[Truth, Detections]) -> None:
     truth, detections = case

@@ -86,7 +86,7 @@ def test_adaptive_ece_worked_by_hand() -> None:
     assert c.ece(bins) == pytest.approx((3 * (2 / 3 - 0.4) + 2 * 0.25 + 2 * 0.1) / 7)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pairs=samples)
 def test_ece_is_that_of_a_slow_loop(pairs: list[tuple[float, bool]]) -> None:
     bins = c.reliability(*arrays(pairs))
@@ -94,7 +94,7 @@ def test_ece_is_that_of_a_slow_loop(pairs: list[tuple[float, bool]]) -> None:
     assert c.ece(bins) == pytest.approx(slow_ece(pairs), abs=1e-12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pairs=samples, bins=st.integers(1, 15), order=st.randoms(use_true_random=False))
 def test_adaptive_ece_is_that_of_a_slow_loop_in_any_order(pairs, bins, order) -> None:  # type: ignore[no-untyped-def]
     found = c.adaptive_bins(*arrays(pairs), bins)
@@ -108,7 +108,7 @@ def test_adaptive_ece_is_that_of_a_slow_loop_in_any_order(pairs, bins, order) ->
     assert c.adaptive_bins(*arrays(shuffled), bins) == found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**31 - 1), n=st.integers(1, 200))
 def test_the_reliability_curve_is_that_of_scikit_learn(seed: int, n: int) -> None:
     generator = np.random.default_rng(seed)

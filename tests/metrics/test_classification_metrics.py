@@ -73,7 +73,7 @@ def samples(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=samples())
 def test_agrees_with_scikit_learn(workers: int, data: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = data
@@ -206,7 +206,7 @@ def test_logits_that_are_not_finite_are_counted_but_have_no_loss_and_no_calibrat
     json.dumps(result.to_dict(), allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=samples(), workers=st.integers(1, 5))
 def test_counts_give_the_reliability_of_the_samples(data: tuple[torch.Tensor, torch.Tensor], workers: int) -> None:
     logits, labels = data

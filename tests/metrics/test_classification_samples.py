@@ -44,7 +44,7 @@ def same_reliability(given: Predictions) -> None:
         assert one == pytest.approx(other, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 80), k=st.integers(2, 16), scale=st.sampled_from([0, 0.1, 1, 9]))
 def test_reliability_of_samples_is_that_of_counts(seed: int, n: int, k: int, scale: float) -> None:
     same_reliability(drawn(seed, n, k, scale))

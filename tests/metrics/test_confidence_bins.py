@@ -40,7 +40,7 @@ def test_groups_are_kept_apart_and_one_without_members_has_no_error() -> None:
         assert getattr(sums.together(), part).tolist() == getattr(alone, part).tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(samples, st.sampled_from([10, 25]))
 def test_curve_of_scikit_learn(pairs: list[tuple[float, bool]], bins: int) -> None:
     confidence, right = np.array([p for p, _ in pairs]), np.array([r for _, r in pairs])

@@ -53,7 +53,7 @@ def pycocotools_ap50(truth: Truth, detections: Detections, times: np.ndarray) ->
 
 
 @given(seed=st.integers(0, 2**31), crowd=st.sampled_from([0.0, 0.3]), number=st.sampled_from([0, 5, 90]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_each_image_once_is_pycocotools(seed: int, crowd: float, number: int) -> None:
     truth, detections = random_case(seed, crowd=crowd, detections=number)
     once = np.ones(len(truth.image_ids), np.int64)
@@ -63,7 +63,7 @@ def test_each_image_once_is_pycocotools(seed: int, crowd: float, number: int) ->
 
 
 @given(seed=st.integers(0, 2**31), times=st.lists(st.integers(0, 3), min_size=5, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_repeated_images_are_pycocotools_on_copies(seed: int, times: list[int]) -> None:
     truth, detections = random_case(seed)
     scores = np.random.default_rng(seed).permutation(len(detections)) / max(len(detections), 1)

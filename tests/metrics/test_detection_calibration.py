@@ -127,7 +127,7 @@ def assert_plain(truth: Truth, detections: Detections, max_dets: int) -> None:
                 assert ours[name] == pytest.approx(value, abs=1e-10), (what, name)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases(), st.sampled_from([1, 2, 3, 100]))
 def test_the_definitions_in_plain_python(case: tuple[Truth, Detections], max_dets: int) -> None:
     assert_plain(*case, max_dets)

@@ -43,7 +43,7 @@ def slow_knn_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
     return right / len(features)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), n=st.integers(3, 40), k=st.integers(2, 5), dimensions=st.integers(1, 8))
 def test_separation_is_that_of_scikit_learn_and_of_a_slow_loop(seed: int, n: int, k: int, dimensions: int) -> None:
     generator = np.random.default_rng(seed)

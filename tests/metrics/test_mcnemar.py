@@ -34,7 +34,7 @@ def test_a_case_worked_by_hand() -> None:
     assert found == McNemar(both=20, only_a=1, only_b=5, neither=4, p_value=pytest.approx(14 / 64, abs=1e-15))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(only_a=st.integers(0, 60), only_b=st.integers(0, 60), both=st.integers(0, 9), neither=st.integers(0, 9))
 def test_agrees_with_exact_sums_and_scipy(only_a: int, only_b: int, both: int, neither: int) -> None:
     a, b = answers(both, only_a, only_b, neither)

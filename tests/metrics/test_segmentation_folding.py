@@ -84,7 +84,7 @@ def slow_summary(truth: np.ndarray, predicted: np.ndarray, mapping: ClassMapping
     return {"pixel_accuracy": sum(t == p for t, p in pairs) / len(pairs) if pairs else None, "per_class": scores}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31 - 1), skill=st.sampled_from([0.0, 0.5, 0.9]), kinds=st.integers(1, 32))
 def test_folding_agrees_with_a_loop_over_pixels(seed: int, skill: float, kinds: int) -> None:
     generator = np.random.default_rng(seed)

@@ -70,7 +70,7 @@ def images(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=images())
 def test_agrees_with_scikit_learn(workers: int, data: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, masks = data

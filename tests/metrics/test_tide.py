@@ -58,7 +58,7 @@ def assert_all_is_tidecv(truth: Truth, detections: Detections) -> None:
             assert_is_tidecv(ignored[size], truth, found, true, ~true)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10**6),
     images=st.integers(1, 5),
@@ -190,7 +190,7 @@ def test_pairs_are_found_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_detections_does_not_matter_where_no_scores_are_equal(seed: int) -> None:
     truth, found = random_case(seed)
     random = np.random.default_rng(seed)

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import torch.distributed as dist
 
 from visionjobs.models.ultralytics_env import quiet_ultralytics
 from visionjobs.training.finetune import finetune_main
+
+CHECKPOINTS = "runs/{run_id}/attempts/*/checkpoints/*/manifest.json"
 
 
 def only_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
@@ -52,6 +55,8 @@ def watched(work: dict[str, Any], die_at: int = 0) -> dict[str, Any]:
 
     def noting(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
         if die_at and self.step == die_at:
+            while not list(Path(work["storage"]).glob(CHECKPOINTS.format(**work))):
+                time.sleep(0.01)  # the first epoch's is written beside the training, by another process
             os.kill(os.getpid(), signal.SIGKILL)
         seen["files"].setdefault(self.epoch, []).extend(Path(file).name for file in batch["im_file"])
         batch = preprocess(self, batch)

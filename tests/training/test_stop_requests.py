@@ -32,9 +32,20 @@ def test_asked_in_the_storage(root: Store, monkeypatch, whose: str) -> None:
     spec = tiny_spec("train.epochs=40")
     attempt = start_attempt(root, spec)
 
+    heard: list[str] = []
+
+    def listening(store: Store) -> str | None:
+        why = stop_requested(store)
+        heard.extend([why] if why else [])
+        return why
+
     def ask() -> None:
         request_stop(attempt.run.store if whose == "run" else attempt.store, "it was cancelled by ann")
-        time.sleep(0.3)
+        while not heard:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the recorder notes it
+
+    monkeypatch.setattr(recorder_module, "stop_requested", listening)
 
     at_step(8, ask, monkeypatch)
     outcome = train_here(root, attempt, spec)

@@ -50,7 +50,8 @@ def stop_in_processes(
 
 
 def test_one_of_two_is_told_and_both_stop_at_the_same_step(root: Store) -> None:
-    """Steps of 0.5 s on the slower one: after the first one they compare notes every 10 of the 12 of an epoch."""
+    """Steps of 0.5 s on the slower one: after the first one they compare notes every 10 of the 12 of an epoch, or,
+    where the first one took its time, at the epoch's end."""
     spec = tiny_spec("resources.workers=2", "train.batch=4", RARELY)
     whole, attempt = start_attempt(root, spec), start_attempt(root, spec)
     assert train_in_processes(root, whole, spec, 2).error is None
@@ -60,7 +61,7 @@ def test_one_of_two_is_told_and_both_stop_at_the_same_step(root: Store) -> None:
     assert (first["outcome"]["exit_status"], first["outcome"]["stopped"]) == (1, POD)
     assert first["left"] == second["left"] == []
     (info,) = list_checkpoints(attempt.run)
-    assert 8 <= info.step < 12
+    assert 8 <= info.step <= 12
     assert f"stopped at step {info.step} " in first["outcome"]["error"]
     resumed = attempt.run.claim("attempt", {})
     assert train_in_processes(root, resumed, spec, 2).error is None

@@ -80,7 +80,7 @@ curves_strategy = st.integers(2, 8).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curves_strategy, st.sampled_from([1, 2]), st.sampled_from([2, 3, 4]), st.sampled_from(["max", "min"]))
 def test_one_trial_after_the_other_as_by_hand(curves, grace: int, reduction: int, mode: str) -> None:
     spec = job(len(curves[0]), mode, grace=grace, reduction=reduction)
@@ -92,7 +92,7 @@ def test_one_trial_after_the_other_as_by_hand(curves, grace: int, reduction: int
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curves_strategy, st.data())
 def test_a_restart_changes_no_decision(curves, data: st.DataObject) -> None:
     """Killed while trial k had so many epochs: the next attempt knows the histories only."""

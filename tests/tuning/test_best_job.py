@@ -61,7 +61,7 @@ def test_the_projects_jobs_with_their_own_values(name: str) -> None:
     assert_is_the_trials(spec, own_parameters(spec, list(section_of(spec).space)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(SEARCHED), st.integers(0, 2**31), st.lists(st.sampled_from(SETS), max_size=4, unique=True))
 def test_any_trial_of_the_projects_jobs(name: str, seed: int, sets: list[str]) -> None:
     try:
@@ -73,7 +73,7 @@ def test_any_trial_of_the_projects_jobs(name: str, seed: int, sets: list[str]) -
     assert_is_the_trials(spec, parameters)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31))
 def test_any_trial_of_a_wide_search(seed: int) -> None:
     spec = job(WIDE)

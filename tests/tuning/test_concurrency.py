@@ -181,7 +181,7 @@ keys = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(keys, st.integers(1, 64), st.integers(0, 9), st.integers(256, 2**18))
 def test_never_more_than_there_is(keys: dict[str, Any], cpus: int, gpus: int, memory_mib: int) -> None:
     if keys.get("workers", 1) > 1 and keys.get("sweep_gpus", 1) < 1:

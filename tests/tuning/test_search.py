@@ -139,7 +139,7 @@ domains = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(domains, st.integers(0, 2**31 - 1))
 def test_any_draw_is_in_its_domain_and_survives_a_job_file(domain: Domain, seed: int) -> None:
     value = draw(domain, np.random.default_rng(seed))
