@@ -207,7 +207,7 @@ def test_an_interrupted_upload_leaves_neither_object_nor_parts(store: Store, sea
 
     def interrupt_once(n: int) -> None:
         for number in interrupts:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.main_thread().ident, number)  # it waits, and must be woken
         time.sleep(0.5)  # else a fast machine has sent everything before it hears of the interrupt
 
     with pytest.raises(KeyboardInterrupt):
